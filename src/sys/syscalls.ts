@@ -47,6 +47,11 @@ export interface Syscalls {
   getpid(): number;
   gettid(): number;
   tgkill(pid: number, tid: number, signal: number): number;
+  /**
+   * Gives `signal` a handler that does nothing, without SA_RESTART: the signal then only interrupts
+   * a blocking system call of the thread it is sent to.
+   */
+  ignoreWithHandler(signal: number): number;
   /** Restricts the calling thread to the CPUs of `mask`. */
   schedSetaffinity(tid: number, mask: Bytes): number;
 
