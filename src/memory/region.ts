@@ -40,6 +40,10 @@ export type TreeChanged = () => void;
 export class MemoryRegion {
   readonly name: string;
   readonly kind: RegionKind;
+  /**
+   * Answers trapped accesses. RAM-like regions may have one too: it takes the accesses that no
+   * memory slot can serve (a BAR smaller than a page, a write to ROM).
+   */
   readonly handler: IoHandler | undefined;
   readonly memory: HostMemory | undefined;
   /** Who it belongs to, for messages and for the dirty-range rules (a PCI function, a TPM). */
