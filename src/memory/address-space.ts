@@ -198,8 +198,8 @@ class FlatAddressSpace implements AddressSpace, Disposable {
   }
 
   /**
-   * The pieces of an access that does not lie in one section: powers of two, naturally aligned, each
-   * in one section or in none.
+   * The pieces of an access that does not lie in one section: powers of two, naturally aligned,
+   * each in one section or in none.
    */
   #split(address: bigint, size: number): Piece[] {
     const pieces: Piece[] = [];
