@@ -1,0 +1,193 @@
+/**
+ * VfioRegion: a device region as guest-visible memory: a trapped region of the full size (each
+ * access is one pread or pwrite) with the mmapped areas laid over it, so that the guest reaches the
+ * device itself (spec/pci.md section 8, spec/container.md section 14).
+ */
+
+import assert from "node:assert/strict";
+import { MAP_SHARED, PROT_READ, PROT_WRITE } from "../abi/mman.ts";
+import {
+  VFIO_REGION_INFO_FLAG_MMAP,
+  VFIO_REGION_INFO_FLAG_READ,
+  VFIO_REGION_INFO_FLAG_WRITE,
+} from "../abi/vfio.ts";
+import { hex } from "../memory/address.ts";
+import { type IoHandler, MemoryRegion } from "../memory/region.ts";
+import { Mapping } from "../sys/mapping.ts";
+import { Owner } from "../sys/owner.ts";
+import type { Syscalls } from "../sys/syscalls.ts";
+import type { RegionInfo, VfioDevice } from "./device.ts";
+import { type Report, rateLimited, reportToStderr } from "./report.ts";
+
+const HOST_PAGE = 4096;
+/** Largest useful alignment of a mapping: the largest huge page (spec/pci.md 8.6). */
+const ALIGN_MAX = 2 ** 30;
+
+export interface RegionArea {
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** One mmapped area. */
+export interface RegionMmap extends RegionArea {
+  readonly mapping: Mapping;
+  /** The overlay, a `ram-device` child of `VfioRegion.region`. */
+  readonly region: MemoryRegion;
+}
+
+export interface VfioRegionOptions {
+  /** What messages and the memory tree call it: `0000:01:00.0 BAR 0`. */
+  readonly name: string;
+  readonly owner?: object;
+  /** Runs after each trapped access (the INTx EOI hook); not after a failed read. */
+  readonly afterAccess?: () => void;
+  readonly report?: Report;
+}
+
+/**
+ * The areas of a region that may be mmapped: none without the MMAP flag, those of the sparse
+ * capability that are not empty, else everything.
+ */
+export function mmapAreas(info: RegionInfo): RegionArea[] {
+  if ((info.flags & VFIO_REGION_INFO_FLAG_MMAP) === 0 || info.size === 0) return [];
+  if (info.sparseAreas) return info.sparseAreas.filter((area) => area.size > 0);
+  return [{ offset: 0, size: info.size }];
+}
+
+export class VfioRegion implements Disposable {
+  readonly info: RegionInfo;
+  /** The whole region for the memory tree; its size may be raised (sub-page BARs). */
+  readonly region: MemoryRegion;
+  readonly device: VfioDevice;
+  readonly #afterAccess: () => void;
+  readonly #report: Report;
+  readonly #name: string;
+  readonly #buffer = new Uint8Array(8);
+  readonly #view = new DataView(this.#buffer.buffer, this.#buffer.byteOffset);
+  /** By width, so that an access makes no new view. */
+  readonly #slices = [1, 2, 4, 8].map((width) => this.#buffer.subarray(0, width));
+  #mmaps: RegionMmap[] = [];
+  #mapped = new Owner();
+
+  constructor(device: VfioDevice, info: RegionInfo, options: VfioRegionOptions) {
+    this.device = device;
+    this.info = info;
+    this.#name = options.name;
+    this.#afterAccess = options.afterAccess ?? (() => {});
+    this.#report = rateLimited(options.report ?? reportToStderr);
+    const owner = options.owner === undefined ? {} : { owner: options.owner };
+    const handler: IoHandler = {
+      read: (offset, size) => this.read(offset, size),
+      write: (offset, size, value) => this.write(offset, size, value),
+      read64: (offset) => this.read64(offset),
+      write64: (offset, value) => this.write64(offset, value),
+    };
+    this.region = new MemoryRegion(options.name, "io", BigInt(info.size), { handler, ...owner });
+  }
+
+  /** The mmapped areas, in the order given to `mapAreas`. */
+  get mmaps(): readonly RegionMmap[] {
+    return this.#mmaps;
+  }
+
+  /**
+   * Maps `areas` of the device into this process and lays them over the trapped region. All or
+   * none: when one fails, those before it are unmapped again.
+   * @throws {SysError} mmap
+   */
+  mapAreas(sys: Syscalls, areas: readonly RegionArea[] = mmapAreas(this.info)): void {
+    assert(this.#mmaps.length === 0, `${this.#name} is mapped already`);
+    using owner = new Owner();
+    const { flags, fdOffset } = this.info;
+    const readable = (flags & VFIO_REGION_INFO_FLAG_READ) !== 0 ? PROT_READ : 0;
+    const writable = (flags & VFIO_REGION_INFO_FLAG_WRITE) !== 0 ? PROT_WRITE : 0;
+    const mmaps = areas.map((area, i): RegionMmap => {
+      const fd = this.device.fd;
+      const offset = fdOffset + area.offset;
+      const align = alignmentOf(area.size);
+      const request = { fd, offset, length: area.size, prot: readable | writable };
+      const mapping = owner.own(
+        Mapping.map(sys, { ...request, flags: MAP_SHARED, ...(align > HOST_PAGE && { align }) }),
+      );
+      const region = new MemoryRegion(
+        `${this.#name} mmap ${i}`,
+        "ram-device",
+        BigInt(area.size),
+        this.#memoryOptions(mapping, offset),
+      );
+      return { ...area, mapping, region };
+    });
+    for (const { region, offset } of mmaps) {
+      this.region.add(region, BigInt(offset));
+      owner.defer(() => this.region.remove(region));
+    }
+    this.#mmaps = mmaps;
+    this.#mapped = owner.move();
+  }
+
+  /** Lets guest accesses reach the mapped areas, or traps all of them (INTx). Mappings stay. */
+  setMmapsEnabled(enabled: boolean): void {
+    for (const { region } of this.#mmaps) region.setEnabled(enabled);
+  }
+
+  /** One trapped read; what cannot be read is all ones. */
+  read(offset: number, size: 1 | 2 | 4): number {
+    if (!this.#transfer("read", offset, size)) return size === 4 ? 0xffffffff : 2 ** (8 * size) - 1;
+    // Little-endian on the wire, whatever the host is.
+    const view = this.#view;
+    if (size === 4) return view.getUint32(0, true);
+    return size === 2 ? view.getUint16(0, true) : view.getUint8(0);
+  }
+
+  write(offset: number, size: 1 | 2 | 4, value: number): void {
+    if (size === 4) this.#view.setUint32(0, value, true);
+    else if (size === 2) this.#view.setUint16(0, value, true);
+    else this.#view.setUint8(0, value);
+    this.#transfer("write", offset, size);
+  }
+
+  read64(offset: number): bigint {
+    if (!this.#transfer("read", offset, 8)) return 0xffff_ffff_ffff_ffffn;
+    return this.#view.getBigUint64(0, true);
+  }
+
+  write64(offset: number, value: bigint): void {
+    this.#view.setBigUint64(0, value, true);
+    this.#transfer("write", offset, 8);
+  }
+
+  /** Takes the overlays out of the memory tree and unmaps them. Idempotent. */
+  [Symbol.dispose](): void {
+    this.#mapped[Symbol.dispose]();
+    this.#mmaps = [];
+  }
+
+  #transfer(action: "read" | "write", offset: number, size: 1 | 2 | 4 | 8): boolean {
+    const slice = this.#slices[Math.log2(size)]!;
+    const result =
+      action === "read"
+        ? this.device.readRegion(this.info, offset, slice)
+        : this.device.writeRegion(this.info, offset, slice);
+    const done = result === size;
+    if (!done) {
+      const why = result < 0 ? `errno ${-result}` : `${result} bytes`;
+      this.#report(`${this.#name}: ${action} of ${size} bytes at ${hex(offset)} failed: ${why}`);
+      if (action === "read") return false;
+    }
+    this.#afterAccess();
+    return done;
+  }
+
+  #memoryOptions(mapping: Mapping, fdOffset: number) {
+    const memory = { hva: mapping.address, fd: this.device.fd, fdOffset };
+    const owner = this.region.owner;
+    return owner === undefined ? { memory } : { memory, owner };
+  }
+}
+
+/** The largest power of two that divides `size`, at most 1 GiB. */
+export function alignmentOf(size: number): number {
+  let align = 1;
+  while (align < ALIGN_MAX && size % (align * 2) === 0) align *= 2;
+  return align;
+}
