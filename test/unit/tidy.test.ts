@@ -7,6 +7,7 @@ import assert from "node:assert/strict";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join, relative, resolve } from "node:path";
 import { test } from "node:test";
+import { functionsOf } from "./function-lengths.ts";
 
 const root = resolve(import.meta.dirname, "../../..");
 
@@ -62,25 +63,10 @@ test("imports point down", () => {
 
 test("no function is longer than 70 lines", () => {
   const wrong: string[] = [];
-  // A function's body ends at the first line that closes at the indentation it began with.
-  const start = new RegExp(
-    [
-      String.raw`^(\s*)(?:export )?(?:default )?(?:async )?(?:static |override |readonly )*`,
-      String.raw`(?:function\b|(?:get |set |\*|#)?[\w$[\].]+\(.*\)?.*\{$|`,
-      String.raw`const \w+ = (?:async )?\(.*=> \{$)`,
-    ].join(""),
-  );
   for (const file of all) {
-    const lines = readFileSync(file, "utf8").split("\n");
-    lines.forEach((line, at) => {
-      const match = start.exec(line);
-      if (!match || /^\s*(if|for|while|switch|return|test|describe|it|else|catch)\b/.test(line))
-        return;
-      const end = lines.findIndex((other, i) => i > at && other.startsWith(`${match[1]}}`));
-      if (end - at > FUNCTION_LINES_MAX) {
-        wrong.push(`${relative(root, file)}:${at + 1} ${end - at} lines`);
-      }
-    });
+    for (const { line, lines } of functionsOf(readFileSync(file, "utf8"))) {
+      if (lines > FUNCTION_LINES_MAX) wrong.push(`${relative(root, file)}:${line} ${lines} lines`);
+    }
   }
   assert.deepEqual(wrong, []);
 });
