@@ -1,4 +1,4 @@
-/** linux/resource.h and asm-generic/resource.h: the limits that matter to device assignment. */
+/** asm-generic/resource.h: the limits that matter to device assignment. */
 
 import { struct, u64 } from "../layout/struct.ts";
 

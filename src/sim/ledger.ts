@@ -211,7 +211,8 @@ export class Ledger implements Syscalls {
 /**
  * Runs `operation` once for each of its system calls, with that call failing, until it runs to its
  * end without having met the failure. After each run nothing of what it acquired may be held.
- * @param operation sets itself up on `ledger`, undoes on failure, and throws; its result is disposed
+ * @param operation sets itself up on `ledger`, undoes on failure, and throws; the result is
+ *   disposed
  * @param onFailure sees each error (to check its wording) and the call that failed
  * @returns how many calls were made to fail
  */

@@ -1,6 +1,6 @@
 /**
- * Group: an IOMMU group (`/dev/vfio/<number>`), the smallest unit the host hands out. Opened for its
- * first device, given back with its last (spec/container.md sections 3 and 8).
+ * Group: an IOMMU group (`/dev/vfio/<number>`), the smallest unit the host hands out. Opened for
+ * its first device, given back with its last (spec/container.md sections 3 and 8).
  */
 
 import { O_RDWR } from "../abi/fcntl.ts";

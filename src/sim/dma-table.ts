@@ -1,0 +1,137 @@
+/**
+ * The mappings of a software container, with the rules of drivers/vfio/vfio_iommu_type1.c
+ * (spec/container.md 1.4): alignment, overlap, limits, and what an unmap may cut.
+ */
+
+import { refusal } from "./file.ts";
+
+export interface DmaMapping {
+  readonly iova: bigint;
+  readonly size: bigint;
+  readonly vaddr: bigint;
+  readonly read: boolean;
+  readonly write: boolean;
+}
+
+export interface IommuOptions {
+  /** Types CHECK_EXTENSION says yes to. */
+  readonly types: readonly number[];
+  /** What VFIO_SET_IOMMU answers for a type: an errno's name. */
+  readonly setIommuFails: ReadonlyMap<number, string>;
+  readonly pageSizes: bigint;
+  /** Undefined: the container says nothing of ranges and takes any address. */
+  readonly iovaRanges: ReadonlyArray<{ start: bigint; end: bigint }> | undefined;
+  readonly entryLimit: number;
+  /** Capabilities of VFIO_IOMMU_GET_INFO in chain order. */
+  readonly capabilities: ReadonlyArray<"migration" | "dma-avail" | "iova-range">;
+  readonly dirtyPageSizes: bigint;
+  /** RLIMIT_MEMLOCK in bytes; undefined for no limit. */
+  readonly memlock: bigint | undefined;
+  /** Linux 4.15 to 4.20: an unmap that ends at 2^64 is EINVAL. */
+  readonly lastPageBug: boolean;
+}
+
+export const IOMMU_DEFAULTS: IommuOptions = {
+  types: [1, 3],
+  setIommuFails: new Map(),
+  pageSizes: 0x4020_1000n,
+  // x86: the MSI window is reserved, and 48 bits are translated.
+  iovaRanges: [
+    { start: 0n, end: 0xfedf_ffffn },
+    { start: 0xfef0_0000n, end: 0xffff_ffff_ffffn },
+  ],
+  entryLimit: 65535,
+  capabilities: ["migration", "dma-avail", "iova-range"],
+  dirtyPageSizes: 0x1000n,
+  memlock: undefined,
+  lastPageBug: false,
+};
+
+const MAX = (1n << 64n) - 1n;
+
+export class DmaTable {
+  readonly #options: IommuOptions;
+  readonly #isV2: boolean;
+  /** Ascending, not overlapping. */
+  #mappings: DmaMapping[] = [];
+
+  constructor(options: IommuOptions, isV2: boolean) {
+    this.#options = options;
+    this.#isV2 = isV2;
+  }
+
+  get mappings(): readonly DmaMapping[] {
+    return this.#mappings;
+  }
+
+  get available(): number {
+    return this.#options.entryLimit - this.#mappings.length;
+  }
+
+  map(wanted: DmaMapping): number {
+    const { iova, size, vaddr } = wanted;
+    if (size === 0n || ((iova | size | vaddr) & this.#pageMask) !== 0n) return refusal("EINVAL");
+    if (iova + size - 1n > MAX || vaddr + size - 1n > MAX) return refusal("EINVAL");
+    if (!wanted.read && !wanted.write) return refusal("EINVAL");
+    if (this.#overlapping(iova, size).length > 0) return refusal("EEXIST");
+    if (this.available <= 0) return refusal("ENOSPC");
+    const last = iova + size - 1n;
+    const ranges = this.#options.iovaRanges;
+    if (ranges && !ranges.some(({ start, end }) => start <= iova && last <= end)) {
+      return refusal("EINVAL");
+    }
+    const { memlock } = this.#options;
+    const locked = this.#mappings.reduce((sum, mapping) => sum + mapping.size, size);
+    if (memlock !== undefined && locked > memlock) return refusal("ENOMEM");
+    this.#mappings.push(wanted);
+    this.#mappings.sort((a, b) => (a.iova < b.iova ? -1 : 1));
+    return 0;
+  }
+
+  /** @returns the bytes unmapped, or a negated errno as a number */
+  unmap(iova: bigint, size: bigint): bigint | number {
+    if ((iova & this.#pageMask) !== 0n || size === 0n || (size & this.#pageMask) !== 0n) {
+      return refusal("EINVAL");
+    }
+    if (iova + size - 1n > MAX) return refusal("EINVAL");
+    if (this.#options.lastPageBug && iova + size - 1n === MAX) return refusal("EINVAL");
+    const touched = this.#overlapping(iova, size);
+    if (this.#isV2 && touched.some((mapping) => cuts(mapping, iova, size))) {
+      return refusal("EINVAL");
+    }
+    // Version 1 has no such rule: it stops at a mapping that begins before the range.
+    const gone = this.#isV2 ? touched : touched[0] && touched[0].iova < iova ? [] : touched;
+    this.#mappings = this.#mappings.filter((mapping) => !gone.includes(mapping));
+    return gone.reduce((sum, mapping) => sum + mapping.size, 0n);
+  }
+
+  unmapAll(): bigint {
+    const size = this.#mappings.reduce((sum, mapping) => sum + mapping.size, 0n);
+    this.#mappings = [];
+    return size;
+  }
+
+  /** The mapping that holds `iova`. */
+  find(iova: bigint): DmaMapping | undefined {
+    return this.#overlapping(iova, 1n)[0];
+  }
+
+  /** Whether a range ends inside a mapping at either side. */
+  isCut(iova: bigint, size: bigint): boolean {
+    return this.#overlapping(iova, size).some((mapping) => cuts(mapping, iova, size));
+  }
+
+  get #pageMask(): bigint {
+    const { pageSizes } = this.#options;
+    return (pageSizes & -pageSizes) - 1n;
+  }
+
+  #overlapping(iova: bigint, size: bigint): DmaMapping[] {
+    const end = iova + size;
+    return this.#mappings.filter((m) => m.iova < end && iova < m.iova + m.size);
+  }
+}
+
+function cuts(mapping: DmaMapping, iova: bigint, size: bigint): boolean {
+  return mapping.iova < iova || mapping.iova + mapping.size > iova + size;
+}

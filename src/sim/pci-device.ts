@@ -1,0 +1,253 @@
+/**
+ * A software PCI device: a `PciDeviceSpec` brought to life behind a VFIO device fd, as
+ * drivers/vfio/pci/vfio_pci_core.c answers it. Its regions lie in one memfd at `index << 40`, so
+ * mmap and pread of what has no behaviour are the real ones.
+ */
+
+import { MFD_CLOEXEC } from "../abi/mman.ts";
+import { PCI_COMMAND, PCI_COMMAND_MASTER } from "../abi/pci-regs.ts";
+import {
+  VFIO_DEVICE_FLAGS_PCI,
+  VFIO_DEVICE_FLAGS_RESET,
+  VFIO_DEVICE_GET_INFO,
+  VFIO_DEVICE_GET_IRQ_INFO,
+  VFIO_DEVICE_GET_PCI_HOT_RESET_INFO,
+  VFIO_DEVICE_GET_REGION_INFO,
+  VFIO_DEVICE_PCI_HOT_RESET,
+  VFIO_DEVICE_RESET,
+  VFIO_DEVICE_SET_IRQS,
+  VFIO_PCI_CONFIG_REGION_INDEX,
+  VFIO_PCI_NUM_IRQS,
+  VFIO_PCI_NUM_REGIONS,
+  vfio_device_info,
+  vfio_irq_info,
+} from "../abi/vfio.ts";
+import { check } from "../sys/sys-error.ts";
+import type { Bytes, Syscalls } from "../sys/syscalls.ts";
+import { SoftwareDma } from "./dma.ts";
+import { argumentBytes, refusal, type SoftwareFile } from "./file.ts";
+import type { SoftwareGroup } from "./group.ts";
+import { hotReset, hotResetInfo } from "./hot-reset.ts";
+import { SoftwareIrqs } from "./irqs.ts";
+import { buildConfig, type PciConfig, writeConfig } from "./pci-config.ts";
+import { REGION_SHIFT, regionInfo, regionSize } from "./pci-regions.ts";
+import type { BarBehaviour, DeviceBehaviour, PciDeviceSpec } from "./pci-spec.ts";
+
+/** What a device asks of the host around it. */
+export interface DeviceHost {
+  readonly devices: readonly SoftwarePciDevice[];
+  groupOf(fd: number): SoftwareGroup | undefined;
+}
+
+export class SoftwarePciDevice implements SoftwareFile, Disposable {
+  readonly spec: PciDeviceSpec;
+  readonly group: SoftwareGroup;
+  readonly irqs: SoftwareIrqs;
+  readonly dma: SoftwareDma;
+  /** The host's descriptor of the regions' memory: what `GET_DEVICE_FD` duplicates. */
+  readonly memoryFd: number;
+  /** The host driver: rebinding is an assignment. */
+  driver: string | undefined;
+  /** Set: opening needs `vf_token=` with this value. */
+  vfToken: string | undefined;
+  /** The device fell off its bus: reads give all ones, writes and resets do nothing. */
+  vanished = false;
+  isOpen = false;
+  /** How often it was reset, by whichever way. */
+  resetCount = 0;
+  readonly #sys: Syscalls;
+  readonly #host: DeviceHost;
+  #config: PciConfig;
+  readonly #behaviour: DeviceBehaviour;
+
+  constructor(sys: Syscalls, spec: PciDeviceSpec, group: SoftwareGroup, host: DeviceHost) {
+    this.#sys = sys;
+    this.#host = host;
+    this.spec = spec;
+    this.group = group;
+    this.driver = spec.driver ?? "vfio-pci";
+    this.irqs = new SoftwareIrqs(sys, spec);
+    this.dma = new SoftwareDma(
+      (address, length) => sys.memoryAt(address, length),
+      () => (this.canMaster ? group.container?.table : undefined),
+    );
+    this.memoryFd = check(sys.memfdCreate(`sim ${spec.address}`, MFD_CLOEXEC), "memfd_create");
+    check(sys.ftruncate(this.memoryFd, (VFIO_PCI_NUM_REGIONS + 1) * REGION_SHIFT), "ftruncate");
+    this.#config = buildConfig(spec);
+    this.#storeConfig();
+    if (spec.rom) sys.pwrite(this.memoryFd, spec.rom, 6 * REGION_SHIFT);
+    this.#behaviour = spec.behaviour?.(this) ?? {};
+  }
+
+  get name(): string {
+    return this.spec.address;
+  }
+
+  /** The configuration space as it is now: bytes a test may look at. */
+  get config(): Uint8Array {
+    return this.#config.bytes;
+  }
+
+  get canMaster(): boolean {
+    return (this.config[PCI_COMMAND]! & PCI_COMMAND_MASTER) !== 0;
+  }
+
+  /** Sets bytes of the configuration space as the hardware would (a status bit, a capability). */
+  setConfig(offset: number, bytes: Uint8Array): void {
+    this.#config.bytes.set(bytes, offset);
+    this.#storeConfig();
+  }
+
+  /** The memory of a BAR that is mapped, seen from the device. */
+  barRead(index: number, offset: number, length: number): Uint8Array {
+    const into = new Uint8Array(length);
+    this.#sys.pread(this.memoryFd, into, index * REGION_SHIFT + offset);
+    return into;
+  }
+
+  barWrite(index: number, offset: number, from: Uint8Array): void {
+    this.#sys.pwrite(this.memoryFd, from, index * REGION_SHIFT + offset);
+  }
+
+  /** Resets as a function level reset does: config space and behaviour as at power-on. */
+  reset(): void {
+    if (this.vanished) return;
+    this.resetCount++;
+    this.#config = buildConfig(this.spec);
+    this.#storeConfig();
+    this.#behaviour.reset?.();
+  }
+
+  closed(): void {
+    this.isOpen = false;
+    this.irqs[Symbol.dispose]();
+    this.group.deviceClosed();
+  }
+
+  ioctl(request: number, arg: number | Bytes): number {
+    if (request === VFIO_DEVICE_RESET) return this.#resetIoctl();
+    const bytes = argumentBytes(arg);
+    if (bytes === undefined) return refusal("EFAULT");
+    switch (request) {
+      case VFIO_DEVICE_GET_INFO:
+        return this.#info(bytes);
+      case VFIO_DEVICE_GET_REGION_INFO:
+        return regionInfo(this.spec, bytes);
+      case VFIO_DEVICE_GET_IRQ_INFO:
+        return this.#irqInfo(bytes);
+      case VFIO_DEVICE_SET_IRQS:
+        return this.irqs.set(bytes);
+      case VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
+        return hotResetInfo(this, this.#host.devices, bytes);
+      case VFIO_DEVICE_PCI_HOT_RESET:
+        return hotReset(this, this.#host.devices, bytes, (fd) => this.#host.groupOf(fd));
+      default:
+        return refusal("ENOTTY");
+    }
+  }
+
+  pread(into: Uint8Array, position: number): number | undefined {
+    const index = Math.floor(position / REGION_SHIFT);
+    const offset = position % REGION_SHIFT;
+    const limit = this.#limit(index, offset, into.length);
+    if (limit < 0) return limit;
+    if (this.vanished) {
+      into.fill(0xff, 0, limit);
+      return limit;
+    }
+    if (this.#isMsixTable(index, offset)) {
+      into.fill(0xff, 0, limit);
+      return limit;
+    }
+    const behaviour = this.#behaviour.bars?.[index];
+    if (behaviour) return readBehaviour(behaviour, into.subarray(0, limit), offset);
+    if (limit === into.length) return undefined;
+    return this.#sys.pread(this.memoryFd, into.subarray(0, limit), position);
+  }
+
+  pwrite(from: Uint8Array, position: number): number | undefined {
+    const index = Math.floor(position / REGION_SHIFT);
+    const offset = position % REGION_SHIFT;
+    if (index === 6) return refusal("EINVAL");
+    const limit = this.#limit(index, offset, from.length);
+    if (limit < 0 || this.vanished) return limit;
+    const bytes = from.subarray(0, limit);
+    if (index === VFIO_PCI_CONFIG_REGION_INDEX) {
+      if (writeConfig(this.#config, offset, bytes)) this.reset();
+      this.#storeConfig();
+      return limit;
+    }
+    if (this.#isMsixTable(index, offset)) return limit;
+    const behaviour = this.#behaviour.bars?.[index];
+    if (behaviour) return writeBehaviour(behaviour, bytes, offset);
+    return limit === from.length ? undefined : this.#sys.pwrite(this.memoryFd, bytes, position);
+  }
+
+  [Symbol.dispose](): void {
+    this.irqs[Symbol.dispose]();
+    this.#sys.close(this.memoryFd);
+  }
+
+  /** How much of an access lies in the region; EINVAL when it begins outside. */
+  #limit(index: number, offset: number, length: number): number {
+    const size = regionSize(this.spec, index);
+    return offset >= size ? refusal("EINVAL") : Math.min(length, size - offset);
+  }
+
+  /** Reads of the table through the fd give ff, writes are dropped: the host owns it. */
+  #isMsixTable(index: number, offset: number): boolean {
+    const { msix } = this.spec;
+    if (msix === undefined || msix.table.bar !== index) return false;
+    return offset >= msix.table.offset && offset < msix.table.offset + 16 * msix.vectors;
+  }
+
+  #storeConfig(): void {
+    const at = VFIO_PCI_CONFIG_REGION_INDEX * REGION_SHIFT;
+    this.#sys.pwrite(this.memoryFd, this.#config.bytes, at);
+  }
+
+  #resetIoctl(): number {
+    if ((this.spec.reset ?? "flr") === "none") return refusal("EINVAL");
+    this.reset();
+    return 0;
+  }
+
+  #info(bytes: Uint8Array): number {
+    if (bytes.length < 16) return refusal("EFAULT");
+    const argsz = new Uint32Array(bytes.slice(0, 4).buffer)[0]!;
+    if (argsz < 16) return refusal("EINVAL");
+    const reset = (this.spec.reset ?? "flr") === "none" ? 0 : VFIO_DEVICE_FLAGS_RESET;
+    const answer = vfio_device_info.bytes({
+      argsz,
+      flags: VFIO_DEVICE_FLAGS_PCI | reset,
+      num_regions: VFIO_PCI_NUM_REGIONS,
+      num_irqs: VFIO_PCI_NUM_IRQS,
+    });
+    bytes.set(answer.subarray(0, Math.min(bytes.length, argsz)));
+    return 0;
+  }
+
+  #irqInfo(bytes: Uint8Array): number {
+    if (bytes.length < vfio_irq_info.size) return refusal("EFAULT");
+    const view = vfio_irq_info.at(bytes);
+    const info = this.irqs.info(view.index);
+    if (view.argsz < vfio_irq_info.size || info === undefined) return refusal("EINVAL");
+    view.flags = info.flags;
+    view.count = info.count;
+    return 0;
+  }
+}
+
+function readBehaviour(behaviour: BarBehaviour, into: Uint8Array, offset: number): number {
+  const value = BigInt(behaviour.read(offset, into.length));
+  into.forEach((_, i) => {
+    into[i] = Number((value >> BigInt(8 * i)) & 0xffn);
+  });
+  return into.length;
+}
+
+function writeBehaviour(behaviour: BarBehaviour, from: Uint8Array, offset: number): number {
+  const value = from.reduceRight((sum, byte) => sum * 256 + byte, 0);
+  behaviour.write(offset, from.length, value);
+  return from.length;
+}

@@ -1,0 +1,85 @@
+/** `VFIO_DEVICE_GET_REGION_INFO` of a software PCI device. */
+
+import {
+  VFIO_PCI_CONFIG_REGION_INDEX,
+  VFIO_PCI_NUM_REGIONS,
+  VFIO_PCI_ROM_REGION_INDEX,
+  VFIO_PCI_VGA_REGION_INDEX,
+  VFIO_REGION_INFO_CAP_MSIX_MAPPABLE,
+  VFIO_REGION_INFO_CAP_SPARSE_MMAP,
+  VFIO_REGION_INFO_FLAG_CAPS,
+  VFIO_REGION_INFO_FLAG_MMAP,
+  VFIO_REGION_INFO_FLAG_READ,
+  VFIO_REGION_INFO_FLAG_WRITE,
+  vfio_info_cap_header,
+  vfio_region_info,
+  vfio_region_info_cap_sparse_mmap,
+} from "../abi/vfio.ts";
+import { answerWithChain, refusal } from "./file.ts";
+import { romBarSize } from "./pci-config.ts";
+import type { BarSpec, PciDeviceSpec } from "./pci-spec.ts";
+
+/** `VFIO_PCI_OFFSET_SHIFT`: where region n begins in the device fd, n times this. */
+export const REGION_SHIFT = 2 ** 40;
+const HOST_PAGE = 4096;
+
+/** A region's size in bytes, 0 when it is not there. */
+export function regionSize(spec: PciDeviceSpec, index: number): number {
+  if (index < VFIO_PCI_ROM_REGION_INDEX) return spec.bars?.[index]?.size ?? 0;
+  if (index === VFIO_PCI_ROM_REGION_INDEX) return romBarSize(spec);
+  return index === VFIO_PCI_CONFIG_REGION_INDEX ? (spec.configSize ?? 4096) : 0;
+}
+
+export function regionInfo(spec: PciDeviceSpec, bytes: Uint8Array): number {
+  if (bytes.length < vfio_region_info.size) return refusal("EFAULT");
+  const { argsz, index } = vfio_region_info.at(bytes);
+  // There is no VGA region: that one is refused, as for a device that is no VGA.
+  if (argsz < vfio_region_info.size || index >= VFIO_PCI_NUM_REGIONS) return refusal("EINVAL");
+  if (index === VFIO_PCI_VGA_REGION_INDEX) return refusal("EINVAL");
+  const size = regionSize(spec, index);
+  const capabilities = capabilitiesOf(spec, index);
+  const flags = size === 0 ? 0 : flagsOf(spec, index);
+  const fixed = vfio_region_info.bytes({
+    argsz,
+    flags: flags | (capabilities.length > 0 ? VFIO_REGION_INFO_FLAG_CAPS : 0),
+    index,
+    size: BigInt(size),
+    offset: BigInt(index * REGION_SHIFT),
+  });
+  return answerWithChain(bytes, fixed, vfio_region_info.offsetof("cap_offset"), capabilities);
+}
+
+function flagsOf(spec: PciDeviceSpec, index: number): number {
+  if (index === VFIO_PCI_ROM_REGION_INDEX) return VFIO_REGION_INFO_FLAG_READ;
+  const both = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
+  return canMap(spec.bars?.[index]) ? both | VFIO_REGION_INFO_FLAG_MMAP : both;
+}
+
+function canMap(bar: BarSpec | undefined): boolean {
+  if (bar === undefined || bar.kind === "io") return false;
+  return bar.mmap ?? bar.size >= HOST_PAGE;
+}
+
+function capabilitiesOf(spec: PciDeviceSpec, index: number): Uint8Array[] {
+  const bar = index < VFIO_PCI_ROM_REGION_INDEX ? spec.bars?.[index] : undefined;
+  if (bar === undefined || !canMap(bar)) return [];
+  const capabilities: Uint8Array[] = [];
+  if (bar.sparse) {
+    capabilities.push(
+      vfio_region_info_cap_sparse_mmap.bytes({
+        header: { id: VFIO_REGION_INFO_CAP_SPARSE_MMAP, version: 1 },
+        nr_areas: bar.sparse.length,
+        areas: bar.sparse.map(({ offset, size }) => ({
+          offset: BigInt(offset),
+          size: BigInt(size),
+        })),
+      }),
+    );
+  }
+  if (spec.msix?.table.bar === index) {
+    capabilities.push(
+      vfio_info_cap_header.bytes({ id: VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, version: 1 }),
+    );
+  }
+  return capabilities;
+}
