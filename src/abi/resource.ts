@@ -1,4 +1,4 @@
-/** asm-generic/resource.h: the limits that matter to device assignment. */
+/** linux/resource.h and asm-generic/resource.h: the limits that matter to device assignment. */
 
 import { struct, u64 } from "../layout/struct.ts";
 

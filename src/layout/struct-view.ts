@@ -28,8 +28,9 @@ export function viewClass(
   endian: Endian,
 ): ViewClass {
   const View = class extends BaseView {};
-  for (const { name, offset, type } of places) {
-    const descriptor = BaseView.accessor(`${struct}.${name}`, offset, type, endian);
+  for (const [index, { name, offset, type }] of places.entries()) {
+    const place = { name: `${struct}.${name}`, index, offset, type };
+    const descriptor = BaseView.accessor(place, endian);
     Object.defineProperty(View.prototype, name, { ...descriptor, enumerable: true });
   }
   Object.defineProperty(View.prototype, inspect.custom, {
@@ -43,27 +44,26 @@ export function viewClass(
 
 class BaseView {
   readonly #view: DataView;
-  /** Views of composite fields by name, made at the first use. */
-  #nested: Map<string, unknown> | undefined;
+  /** Views of composite fields by the field's index, made at the first use. */
+  readonly #nested: unknown[] = [];
 
   constructor(view: DataView) {
     this.#view = view;
   }
 
-  static accessor(name: string, at: number, type: Field, endian: Endian): PropertyDescriptor {
-    if (type.kind === "scalar") return BaseView.#scalar(name, at, type, endian);
+  static accessor(place: FieldPlace & { index: number }, endian: Endian): PropertyDescriptor {
+    const { name, index, offset, type } = place;
+    if (type.kind === "scalar") return BaseView.#scalar(name, offset, type, endian);
+    const get = (view: BaseView): unknown => {
+      view.#nested[index] ??= composite(type, view.#view, offset, endian);
+      return view.#nested[index];
+    };
     return {
       get(this: BaseView) {
-        this.#nested ??= new Map();
-        let made = this.#nested.get(name);
-        if (made === undefined) {
-          made = composite(type, this.#view, at, endian);
-          this.#nested.set(name, made);
-        }
-        return made;
+        return get(this);
       },
       set(this: BaseView, value: unknown) {
-        assign(name, type, Reflect.get(this, name.slice(name.lastIndexOf(".") + 1)), value);
+        assign(name, type, get(this), value);
       },
     };
   }

@@ -62,6 +62,13 @@ test("union: every member begins at 0 and the widest gives the size", () => {
   assert.equal(view.chip.pic.next, 7);
 });
 
+test("overlay: members are fields of the struct around, and see each other's bytes", () => {
+  const view = sample.at(sample.bytes({ devid: 7 }));
+  assert.equal(view.group_id, 7);
+  view.group_id = 8;
+  assert.equal(view.devid, 8);
+});
+
 test("bytes: sets what is given, leaves the rest zero, makes room for the flexible member", () => {
   const memory = sample.bytes({
     argsz: 48,

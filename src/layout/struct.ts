@@ -122,7 +122,7 @@ export class Struct<F extends Fields> {
   readonly places: readonly FieldPlace[];
   readonly #fields: F;
   readonly #options: StructOptions;
-  readonly #byName: ReadonlyMap<string, FieldPlace>;
+  readonly #byName = new Map<string, FieldPlace>();
   #view: ViewClass | undefined;
 
   constructor(name: string, size: number, fields: F, options: StructOptions) {
@@ -135,11 +135,15 @@ export class Struct<F extends Fields> {
     const { places, end, align } = layOut(name, fields, options);
     this.places = places;
     this.align = options.align ?? align;
-    assert.equal(end, size, `struct ${name}: the fields end at ${end}, not at ${size}`);
-    const aligned = options.packed === true || size % this.align === 0;
-    assert(aligned, `struct ${name}: C pads the end to a multiple of ${this.align}: spell it _pad`);
-    this.#byName = new Map(places.map((place) => [place.name, place]));
-    assert.equal(this.#byName.size, places.length, `struct ${name}: a field name occurs twice`);
+    // Every program declares hundreds of structs as it starts: a message is made only when needed.
+    if (end !== size) assert.fail(`struct ${name}: the fields end at ${end}, not at ${size}`);
+    if (!options.packed && size % this.align !== 0) {
+      assert.fail(`struct ${name}: C pads the end to a multiple of ${this.align}: spell it _pad`);
+    }
+    for (const place of places) this.#byName.set(place.name, place);
+    if (this.#byName.size !== places.length) {
+      assert.fail(`struct ${name}: a field name occurs twice`);
+    }
   }
 
   /** `offsetof(struct name, field)`. */
@@ -184,6 +188,7 @@ export class Struct<F extends Fields> {
 
   /** The same struct as the other kind of machine has it. */
   withEndian(endian: Endian): Struct<F> {
+    if (endian === this.endian) return this;
     return new Struct(this.name, this.size, this.#fields, { ...this.#options, endian });
   }
 
@@ -205,31 +210,42 @@ interface Layout {
 }
 
 /** Places the fields one after the other, and refuses what C would move. */
-function layOut(name: string, fields: Fields, options: StructOptions, base = 0): Layout {
+function layOut(name: string, fields: Fields, options: StructOptions): Layout {
   const places: FieldPlace[] = [];
+  const { end, align } = placeFields(places, name, fields, 0, options.union === true, options);
+  return { places, end, align };
+}
+
+function placeFields(
+  places: FieldPlace[],
+  name: string,
+  fields: Fields,
+  base: number,
+  isUnion: boolean,
+  options: StructOptions,
+): { end: number; align: number } {
   let offset = base;
   let end = base;
   let align = 1;
-  for (const [field, type] of Object.entries(fields)) {
-    if (options.union) offset = base;
-    let size: number;
-    let needs: number;
+  for (const field in fields) {
+    const type = fields[field]!;
+    if (isUnion) offset = base;
+    let { size, align: needs } = type as { size: number; align: number };
     if (type.kind === "overlay") {
-      const inner = layOut(name, type.members, { ...options, union: true }, offset);
-      places.push(...inner.places);
+      const inner = placeFields(places, name, type.members, offset, true, options);
       needs = inner.align;
       size = Math.ceil((inner.end - offset) / needs) * needs;
     } else {
       places.push({ name: field, offset, type });
-      ({ size, align: needs } = type);
     }
     if (!options.packed) {
-      align = Math.max(align, needs);
+      if (needs > align) align = needs;
       const gap = (needs - (offset % needs)) % needs;
-      assert.equal(gap, 0, `struct ${name}: C pads ${gap} bytes before ${field}: spell them _pad`);
+      if (gap > 0)
+        assert.fail(`struct ${name}: C pads ${gap} bytes before ${field}: spell it _pad`);
     }
     offset += size;
-    end = Math.max(end, offset);
+    if (offset > end) end = offset;
   }
-  return { places, end, align };
+  return { end, align };
 }

@@ -6,21 +6,10 @@
  */
 
 import { freemem, totalmem } from "node:os";
-import {
-  MADV_DONTDUMP,
-  MADV_DONTFORK,
-  MADV_HUGEPAGE,
-  MAP_ANONYMOUS,
-  MAP_FIXED,
-  MAP_NORESERVE,
-  MAP_PRIVATE,
-  MAP_SHARED,
-  MFD_CLOEXEC,
-  PROT_READ,
-  PROT_WRITE,
-} from "../abi/mman.ts";
+import { MADV_DONTDUMP, MADV_DONTFORK, MADV_HUGEPAGE, MFD_CLOEXEC } from "../abi/mman.ts";
 import { OwnedFd } from "../sys/fd.ts";
 import { Owner } from "../sys/owner.ts";
+import { SharedOverlay } from "../sys/shared-overlay.ts";
 import { check, ViaductError } from "../sys/sys-error.ts";
 import type { Address, Syscalls } from "../sys/syscalls.ts";
 import { type IoHandler, MemoryRegion } from "./region.ts";
@@ -47,15 +36,15 @@ export class GuestRam implements Disposable {
 
   private constructor(
     options: GuestRamOptions,
-    place: { buffer: SharedArrayBuffer; byteOffset: number; hva: Address },
+    overlay: SharedOverlay,
     memfd: OwnedFd,
     owner: Owner,
   ) {
     this.name = options.name;
     this.size = options.size;
-    this.buffer = place.buffer;
-    this.byteOffset = place.byteOffset;
-    this.hva = place.hva;
+    this.buffer = overlay.buffer;
+    this.byteOffset = overlay.byteOffset;
+    this.hva = overlay.address;
     this.#memfd = memfd;
     this.#owner = owner;
   }
@@ -71,23 +60,12 @@ export class GuestRam implements Disposable {
     try {
       const memfd = owner.own(new OwnedFd(sys, check(sys.memfdCreate(name, MFD_CLOEXEC), "memfd")));
       check(sys.ftruncate(memfd.fd, size), `ftruncate to ${size}`);
-      const buffer = new SharedArrayBuffer(size + ALIGNMENT);
-      const start = sys.addressOf(new Uint8Array(buffer, 0, 1));
-      const hva = Math.ceil(start / ALIGNMENT) * ALIGNMENT;
-      const prot = PROT_READ | PROT_WRITE;
-      // SAFETY: [hva, hva + size) lies inside `buffer`, which nothing has touched yet and which never
-      // moves; the pages below are laid back before the buffer can be collected.
-      check(sys.mmap(hva, size, prot, MAP_SHARED | MAP_FIXED, memfd.fd, 0), "mmap");
-      owner.defer(() => {
-        const anonymous = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-        sys.mmap(hva, size, prot, anonymous, -1, 0);
-      });
+      const overlay = owner.own(SharedOverlay.map(sys, { fd: memfd.fd, size, align: ALIGNMENT }));
       // Advice: a kernel without one of them runs the guest as well.
       for (const advice of [MADV_HUGEPAGE, MADV_DONTDUMP, MADV_DONTFORK]) {
-        sys.madvise(hva, size, advice);
+        sys.madvise(overlay.address, size, advice);
       }
-      const place = { buffer, byteOffset: hva - start, hva };
-      return new GuestRam(options, place, memfd, owner.move());
+      return new GuestRam(options, overlay, memfd, owner.move());
     } catch (error) {
       throw outOfMemory(options, error);
     }
