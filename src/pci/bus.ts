@@ -137,6 +137,14 @@ export class PciBus {
     for (const fn of this.functions) fn.reset();
   }
 
+  /** Maps or unmaps all BARs below after a bridge above changed. */
+  updateBars(): void {
+    for (const fn of this.functions) {
+      fn.bars.update();
+      fn.secondaryBus?.updateBars();
+    }
+  }
+
   /** False where some bridge above holds this bus in reset or without power. */
   get reachable(): boolean {
     return this.parent === undefined || (this.parent.forwards && this.parent.bus.reachable);

@@ -124,6 +124,15 @@ export class ConfigSpace {
     });
   }
 
+  /** Clears what a guest could have set: what most resets do to a register. */
+  clearWritable(offset: number, length: number): void {
+    this.update(() => {
+      for (let at = offset; at < offset + length; at++) {
+        this.bytes[at]! &= ~(this.wmask[at]! | this.w1cmask[at]!);
+      }
+    });
+  }
+
   /** Changes several bytes of shadow or masks so that another thread sees all of it or none. */
   update(change: () => void): void {
     Atomics.add(this.#words, SHARED_WORDS.VERSION, 1);

@@ -202,17 +202,10 @@ export class PciFunction implements Disposable {
   reset(): void {
     const { config } = this;
     this.setIntx(false);
-    const clear = (offset: number, length: number) => {
-      const { wmask, w1cmask, bytes } = config;
-      config.update(() => {
-        for (let at = offset; at < offset + length; at++)
-          bytes[at]! &= ~(wmask[at]! | w1cmask[at]!);
-      });
-    };
-    clear(pci.PCI_COMMAND, 4);
-    clear(pci.PCI_CACHE_LINE_SIZE, 1);
-    clear(pci.PCI_INTERRUPT_LINE, 1);
-    if (this.#pmOffset !== undefined) clear(this.#pmOffset + pci.PCI_PM_CTRL, 2);
+    config.clearWritable(pci.PCI_COMMAND, 4);
+    config.clearWritable(pci.PCI_CACHE_LINE_SIZE, 1);
+    config.clearWritable(pci.PCI_INTERRUPT_LINE, 1);
+    if (this.#pmOffset !== undefined) config.clearWritable(this.#pmOffset + pci.PCI_PM_CTRL, 2);
     this.bars.clearRegisters();
     this.bars.update();
     this.msi?.reset();
