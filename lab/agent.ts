@@ -1,0 +1,131 @@
+/**
+ * The host's end of L1's agent (`init.sh`): runs one shell script at a time inside, streams what it
+ * prints, and answers its status.
+ */
+
+import type { Socket } from "node:net";
+import { createInterface, type Interface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
+import { ViaductError } from "../src/sys/sys-error.ts";
+import { connectWhenThere } from "./qmp.ts";
+
+export interface RunResult {
+  /** The exit status; 137 when it was killed at its time limit. */
+  readonly status: number;
+  readonly stdout: string;
+  readonly stderr: string;
+  readonly timedOut: boolean;
+}
+
+export type OnOutput = (stream: "stdout" | "stderr", text: string) => void;
+
+/** How long after its own limit a script may take to answer, before L1 counts as hung. */
+const GRACE_MS = 15_000;
+
+/** Collects a port's text up to the line that ends a command. */
+class Port {
+  #text = "";
+  #ended: (() => void) | undefined;
+  #end = "";
+  onText: ((text: string) => void) | undefined;
+
+  constructor(socket: Socket) {
+    socket.setEncoding("utf8").on("data", (text: string) => {
+      this.#text += text;
+      if (!this.#text.includes(this.#end)) this.onText?.(text);
+      else this.#ended?.();
+    });
+  }
+
+  /** What arrives until the end mark of command `id`. */
+  until(id: number): { text: Promise<string>; soFar: () => string } {
+    this.#end = `\nEND ${id}\n`;
+    const text = new Promise<void>((ended) => {
+      this.#ended = ended;
+    }).then(() => {
+      const at = this.#text.indexOf(this.#end);
+      const before = this.#text.slice(0, at);
+      this.#text = this.#text.slice(at + this.#end.length);
+      return before;
+    });
+    return { text, soFar: () => this.#text };
+  }
+}
+
+export class Agent implements Disposable {
+  readonly #sockets: readonly Socket[];
+  readonly #control: Socket;
+  readonly #replies: Interface;
+  readonly #stdout: Port;
+  readonly #stderr: Port;
+  #lastId = 0;
+
+  private constructor(sockets: readonly [Socket, Socket, Socket]) {
+    this.#sockets = sockets;
+    this.#control = sockets[0];
+    this.#replies = createInterface({ input: sockets[0] });
+    this.#stdout = new Port(sockets[1]);
+    this.#stderr = new Port(sockets[2]);
+  }
+
+  /** @param folder holds the sockets `control`, `stdout`, `stderr` */
+  static async connect(folder: string, timeoutMs: number): Promise<Agent> {
+    const open = (name: string) => connectWhenThere(`${folder}/${name}`, timeoutMs);
+    return new Agent([await open("control"), await open("stdout"), await open("stderr")]);
+  }
+
+  /** Waits for L1's first word after a boot. */
+  async ready(timeoutMs: number): Promise<void> {
+    await this.#line("READY", timeoutMs, "L1 to boot");
+  }
+
+  /**
+   * Runs `script` with L1's busybox shell.
+   * @throws {ViaductError} LAB_FAILED when L1 itself no longer answers
+   */
+  async run(script: string, timeoutMs: number, onOutput?: OnOutput): Promise<RunResult> {
+    this.#lastId += 1;
+    const id = this.#lastId;
+    const started = Date.now();
+    this.#stdout.onText = onOutput && ((text) => onOutput("stdout", text));
+    this.#stderr.onText = onOutput && ((text) => onOutput("stderr", text));
+    const stdout = this.#stdout.until(id);
+    const stderr = this.#stderr.until(id);
+    const seconds = Math.max(1, Math.ceil(timeoutMs / 1000));
+    const encoded = Buffer.from(script).toString("base64");
+    const ended = this.#line(`END ${id} `, timeoutMs + GRACE_MS, `a command: ${script}`);
+    this.#control.write(`${id} ${seconds} ${encoded}\n`);
+    const status = Number((await ended).split(" ")[2]);
+    const timedOut = status === 137 && Date.now() - started >= seconds * 1000;
+    return { status, stdout: await stdout.text, stderr: await stderr.text, timedOut };
+  }
+
+  [Symbol.dispose](): void {
+    this.#replies.close();
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  async #line(start: string, timeoutMs: number, what: string): Promise<string> {
+    const waiting = new AbortController();
+    const line = new Promise<string>((done) => {
+      const listen = (text: string): void => {
+        if (!text.startsWith(start)) return;
+        this.#replies.off("line", listen);
+        done(text);
+      };
+      this.#replies.on("line", listen);
+      waiting.signal.addEventListener("abort", () => this.#replies.off("line", listen));
+    });
+    const limit = delay(timeoutMs, undefined, { signal: waiting.signal }).catch(() => undefined);
+    const answer = await Promise.race([line, limit]);
+    waiting.abort();
+    if (answer !== undefined) return answer;
+    throw new ViaductError(
+      "LAB_FAILED",
+      `L1 did not answer in ${timeoutMs} ms, waiting for ${what}`,
+      {
+        nextStep: "see its console, console.log in the lab's run folder",
+      },
+    );
+  }
+}

@@ -1,0 +1,267 @@
+/**
+ * L1: the emulated machine whose kernel has a real /dev/vfio and a real /dev/kvm, and emulated PCI
+ * devices that act as the hardware. It sees this machine's file system read-only over 9p, with an
+ * overlay in memory, so the repository and the cache are there under their own paths.
+ *
+ * Read in this order: `L1.start`, `run`, `plug`; snapshot.ts says how a start becomes a restore.
+ */
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { createWriteStream, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { ViaductError } from "../src/sys/sys-error.ts";
+import { Agent, type OnOutput, type RunResult } from "./agent.ts";
+import { type KernelName, kernel } from "./kernel.ts";
+import { type L1Machine, l1Machine } from "./l1-command.ts";
+import { Qmp } from "./qmp.ts";
+import { restoreArguments, saveSnapshot, snapshotPath } from "./snapshot.ts";
+
+export interface L1Options {
+  readonly kernel?: KernelName;
+  readonly memoryMib?: number;
+  readonly cpus?: number;
+  readonly iommu?: "intel" | "virtio" | "none";
+  /** Further QEMU arguments for devices that cannot be hot-plugged; L1 then boots anew. */
+  readonly extraArgs?: readonly string[];
+}
+
+export interface RunOptions {
+  readonly cwd?: string;
+  readonly env?: Readonly<Record<string, string>>;
+  readonly stdin?: string;
+  readonly timeoutMs?: number;
+  readonly onOutput?: OnOutput;
+}
+
+const BOOT_MS = 120_000;
+const RUN_MS = 120_000;
+const PLUG_MS = 10_000;
+
+/** Mounts this machine's root and moves L1's own file systems into it. */
+const ENTER_HOST_ROOT = `
+set -e
+mount -t 9p -o trans=virtio,version=9p2000.L,msize=524288,cache=loose,ro root /ro
+mount -t tmpfs tmpfs /rw && mkdir /rw/upper /rw/work
+mount -t overlay -o lowerdir=/ro,upperdir=/rw/upper,workdir=/rw/work overlay /new
+for folder in proc sys dev run; do mkdir -p /new/$folder; mount --bind /$folder /new/$folder; done
+mkdir -p /new/dev/shm /new/dev/pts
+mount -t tmpfs tmpfs /new/dev/shm
+mount -t devpts devpts /new/dev/pts
+mount -t tmpfs tmpfs /new/tmp
+mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null || true
+ip link set lo up 2>/dev/null || true
+`;
+
+/** `'it'\''s'`: one shell word. */
+export function quote(word: string): string {
+  return `'${word.replaceAll("'", "'\\''")}'`;
+}
+
+export class L1 implements AsyncDisposable {
+  readonly #machine: L1Machine;
+  readonly #process: ChildProcess;
+  readonly #folder: string;
+  readonly #qmp: Qmp;
+  readonly #agent: Agent;
+  readonly #ports = new Map<number, string>();
+  #drives = 0;
+
+  private constructor(
+    machine: L1Machine,
+    child: ChildProcess,
+    folder: string,
+    qmp: Qmp,
+    agent: Agent,
+  ) {
+    this.#machine = machine;
+    this.#process = child;
+    this.#folder = folder;
+    this.#qmp = qmp;
+    this.#agent = agent;
+  }
+
+  /** Brings up L1: restored from a snapshot when there is one for these options, else booted. */
+  static async start(options: L1Options = {}): Promise<L1> {
+    const machine = await l1Machine({ ...options, kernel: await kernel(options.kernel ?? "lab") });
+    const snapshot = options.extraArgs ? undefined : await snapshotPath(machine);
+    const l1 = await L1.#launch(machine, snapshot);
+    try {
+      await l1.#enterHostRoot();
+      return l1;
+    } catch (error) {
+      await l1[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** Boots `machine` to where its agent is ready and saves its memory to `path`. */
+  static async makeSnapshot(machine: L1Machine, path: string): Promise<void> {
+    await using l1 = await L1.#launch(machine, undefined);
+    await saveSnapshot(l1.#qmp, path);
+  }
+
+  static async #launch(machine: L1Machine, snapshot: string | undefined): Promise<L1> {
+    const folder = mkdtempSync(join(tmpdir(), "viaduct-l1-"));
+    const { program, args, env } = machine.command(folder);
+    const restore = snapshot === undefined ? [] : restoreArguments();
+    const child = spawn(program, [...args, ...restore], {
+      env: { ...process.env, ...env },
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const kill = (): void => void child.kill("SIGKILL");
+    process.once("exit", kill);
+    child.once("exit", () => process.off("exit", kill));
+    const log = createWriteStream(join(folder, "console.log"));
+    child.stdout.pipe(log);
+    child.stderr.on("data", (text: Buffer) => {
+      if (process.env["VIADUCT_LAB_VERBOSE"] === "1") process.stderr.write(text);
+      log.write(text);
+    });
+    try {
+      const qmp = await Qmp.connect(join(folder, "qmp"), BOOT_MS);
+      const agent = await Agent.connect(folder, BOOT_MS);
+      const l1 = new L1(machine, child, folder, qmp, agent);
+      if (snapshot === undefined) {
+        await agent.ready(BOOT_MS);
+      } else {
+        await qmp.execute("migrate-incoming", { uri: `file:${snapshot}` });
+        await l1.#running();
+      }
+      return l1;
+    } catch (error) {
+      kill();
+      rmSync(folder, { recursive: true, force: true });
+      throw error;
+    }
+  }
+
+  /**
+   * Runs a command inside; its standard streams and status come back.
+   * @throws {ViaductError} LAB_FAILED when L1 hangs; a command that fails is a result
+   */
+  run(command: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+    const env = Object.entries({ PATH: this.path, HOME: "/root", ...options.env });
+    const words = ["env", "-i", ...env.map(([name, value]) => `${name}=${value}`), ...command];
+    const input = Buffer.from(options.stdin ?? "").toString("base64");
+    const feed = options.stdin === undefined ? "" : `printf %s ${input} | base64 -d | `;
+    const inner = `cd ${quote(options.cwd ?? process.cwd())} && ${feed}${words.map(quote).join(" ")}`;
+    const script = `exec chroot /new /bin/sh -c ${quote(inner)}`;
+    return this.#agent.run(script, options.timeoutMs ?? RUN_MS, options.onOutput);
+  }
+
+  /** As `run`, for a shell script. */
+  shell(script: string, options: RunOptions = {}): Promise<RunResult> {
+    return this.run(["/bin/sh", "-c", script], options);
+  }
+
+  /** As `shell`, where failure is a broken lab. @returns standard output, trimmed */
+  async sh(script: string, options: RunOptions = {}): Promise<string> {
+    const { status, stdout, stderr } = await this.shell(script, options);
+    if (status === 0) return stdout.trim();
+    throw new ViaductError("LAB_FAILED", `in L1: ${script}: status ${status}: ${stderr.trim()}`);
+  }
+
+  /** The search path inside: this machine's, with the running node first. */
+  get path(): string {
+    const system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+    return `${dirname(process.execPath)}:${system}`;
+  }
+
+  qmp(command: string, args?: Record<string, unknown>): Promise<unknown> {
+    return this.#qmp.execute(command, args);
+  }
+
+  /** A command of the human monitor. */
+  async hmp(line: string): Promise<string> {
+    return String(await this.#qmp.execute("human-monitor-command", { "command-line": line }));
+  }
+
+  /** A block device over a file of this machine; what L1 writes goes to a temporary layer. */
+  async drive(file: string): Promise<string> {
+    this.#drives += 1;
+    const id = `drive${this.#drives}`;
+    const text = await this.hmp(`drive_add 0 if=none,id=${id},file=${file},format=raw,snapshot=on`);
+    if (!/OK/.test(text)) throw new ViaductError("LAB_FAILED", `drive ${file}: ${text}`);
+    return id;
+  }
+
+  /**
+   * Hot-plugs a device below a free root port.
+   * @returns its address in L1, once L1's kernel shows it
+   */
+  async plug(driver: string, properties: Record<string, unknown> = {}): Promise<string> {
+    const port = this.#machine.rootPorts.findIndex((_, index) => !this.#ports.has(index));
+    if (port < 0) throw new ViaductError("LAB_FAILED", "no free root port left in L1");
+    const id = (properties["id"] as string | undefined) ?? `dev${port}`;
+    this.#ports.set(port, id);
+    await this.qmp("device_add", { driver, id, bus: `rp${port}`, ...properties });
+    const folder = `/sys/bus/pci/devices/${this.#machine.rootPorts[port]}`;
+    const find = `
+      for try in $(seq 100); do
+        for found in ${folder}/0000:*.0; do
+          [ -e $found/vendor ] && { basename $found; exit 0; }
+        done
+        sleep 0.05
+      done
+      exit 1`;
+    const { status, stdout } = await this.shell(find, { timeoutMs: PLUG_MS });
+    if (status === 0) return stdout.trim();
+    throw new ViaductError("LAB_FAILED", `${driver}: L1's kernel did not show it below rp${port}`);
+  }
+
+  /** Unplugs what `plug` put in, as a person would pull it out. */
+  async unplug(id: string): Promise<void> {
+    await this.qmp("device_del", { id });
+    await this.#qmp.event("DEVICE_DELETED", PLUG_MS);
+    for (const [port, used] of this.#ports) if (used === id) this.#ports.delete(port);
+  }
+
+  /** Binds a function to vfio-pci by `driver_override`, as `viaduct bind` does. */
+  async bindVfio(...addresses: readonly string[]): Promise<void> {
+    for (const bdf of addresses) {
+      const device = `/sys/bus/pci/devices/${bdf}`;
+      await this.sh(`
+        echo vfio-pci > ${device}/driver_override
+        [ -e ${device}/driver ] && echo ${bdf} > ${device}/driver/unbind
+        echo ${bdf} > /sys/bus/pci/drivers_probe
+        [ "$(basename $(readlink ${device}/driver))" = vfio-pci ]`);
+    }
+  }
+
+  /** What L1's kernel printed on its console so far. */
+  dmesg(): Promise<string> {
+    return this.sh("dmesg");
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const gone = new Promise((done) => this.#process.once("exit", done));
+    this.#agent[Symbol.dispose]();
+    this.#qmp[Symbol.dispose]();
+    if (this.#process.exitCode === null && this.#process.signalCode === null) {
+      this.#process.kill("SIGKILL");
+      await gone;
+    }
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  async #enterHostRoot(): Promise<void> {
+    const { status, stderr } = await this.#agent.run(ENTER_HOST_ROOT, 30_000);
+    if (status === 0) return;
+    throw new ViaductError("LAB_FAILED", `L1 cannot mount this machine's files: ${stderr}`);
+  }
+
+  async #running(): Promise<void> {
+    const deadline = Date.now() + BOOT_MS;
+    for (;;) {
+      const { status } = (await this.qmp("query-status")) as { status: string };
+      if (status === "running") return;
+      if (status === "paused" || status === "prelaunch") await this.qmp("cont");
+      if (Date.now() > deadline) {
+        throw new ViaductError("LAB_FAILED", `L1 is "${status}" after a restore`);
+      }
+      await delay(5);
+    }
+  }
+}
