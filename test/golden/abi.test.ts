@@ -29,7 +29,7 @@ async function compare(toolchain: Toolchain, changed: Set<string>): Promise<Comp
   const checks: Check[] = [];
   for (const [module] of MODULES) checks.push(...(await checksOf(module)));
   const headers = [...new Set(MODULES.flatMap(([, ...names]) => names))];
-  const { values, unknown } = ask(toolchain, headers, checks);
+  const { values, unknown } = await ask(toolchain, headers, checks);
   // A struct that has grown since: its size is that of another version.
   const grown = new Set(
     unknown.flatMap(({ expression }) => /struct (\w+)/.exec(expression)?.[1] ?? []),
@@ -67,7 +67,7 @@ test("abi agrees with the headers installed on this machine", async (t) => {
 });
 
 test("abi agrees with the lab's headers, and all of it is there", async (t) => {
-  const toolchain = labToolchain();
+  const toolchain = await labToolchain();
   if (!toolchain) return t.skip("the lab has no headers here: run lab/toolchain first");
   const { compared, different, unknown } = await compare(toolchain, new Set());
   t.diagnostic(`Linux ${headersVersion(toolchain.headers)}: ${compared} compared`);

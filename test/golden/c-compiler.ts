@@ -5,17 +5,17 @@
  */
 
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Check } from "./checks.ts";
 
-/** A compiler with the folder of kernel headers to use it with. */
+/** A C compiler called `gcc`, with the folder of kernel headers to use it with. */
 export interface Toolchain {
-  readonly compiler: string;
   /** The folder that has `linux/` and, beside or below it, `asm/`. */
   readonly headers: string;
+  /** Runs a shell command in `folder`; the headers are its folder `include`. */
+  run(folder: string, command: string): Promise<string>;
 }
 
 export interface Answers {
@@ -29,16 +29,26 @@ export interface Answers {
 const ASM_FOLDERS = ["x86_64-linux-gnu", "aarch64-linux-gnu", "s390x-linux-gnu"];
 
 /** Evaluates `checks` in one program, without the headers of any C library. */
-export function ask(toolchain: Toolchain, headers: readonly string[], checks: Check[]): Answers {
+export async function ask(
+  toolchain: Toolchain,
+  headers: readonly string[],
+  checks: Check[],
+): Promise<Answers> {
   const folder = mkdtempSync(join(tmpdir(), "viaduct-abi-"));
   try {
+    const asm = ASM_FOLDERS.map((name) => `${name}/asm`);
+    for (const name of ["linux", "asm", "asm-generic", ...asm]) {
+      const from = join(toolchain.headers, name);
+      const to = join(folder, "include", name);
+      if (existsSync(from)) cpSync(from, to, { recursive: true, dereference: true });
+    }
     let known = checks;
     // The compiler stops at some errors before it sees others, so this takes a few rounds.
     for (let round = 0; round < 8; round++) {
-      const wrong = compile(toolchain, folder, program(headers, known));
+      const wrong = await compile(toolchain, folder, program(headers, known));
       if (wrong.size === 0) {
         const unknown = checks.filter((check) => !known.includes(check));
-        return { values: run(folder, known), unknown };
+        return { values: await run(toolchain, folder, known), unknown };
       }
       known = known.filter((_, index) => !wrong.has(index));
     }
@@ -72,27 +82,26 @@ function program(headers: readonly string[], checks: readonly Check[]): string {
 }
 
 /** @returns the checks in error; none when the program is there */
-function compile({ compiler, headers }: Toolchain, folder: string, text: string): Set<number> {
-  const source = join(folder, "abi.c");
-  writeFileSync(source, text);
-  const asm = ASM_FOLDERS.map((name) => join(headers, name)).filter((path) => existsSync(path));
-  const include = [...asm.slice(0, 1), headers].flatMap((path) => ["-isystem", path]);
-  const { stderr, status, error } = spawnSync(
-    compiler,
-    ["-std=gnu11", "-w", "-nostdinc", "-fmax-errors=0", ...include, source, "-o", `${source}.out`],
-    { encoding: "utf8", env: { ...process.env, LC_ALL: "C" }, timeout: 120_000 },
-  );
-  if (error) throw error;
+async function compile(toolchain: Toolchain, folder: string, text: string): Promise<Set<number>> {
+  writeFileSync(join(folder, "abi.c"), text);
+  const asm = ASM_FOLDERS.filter((name) => existsSync(join(toolchain.headers, name)));
+  const include = [...asm.slice(0, 1).map((name) => `include/${name}`), "include"];
+  const flags = ["-std=gnu11 -w -nostdinc -fmax-errors=0", ...include.map((p) => `-isystem ${p}`)];
+  const command = `rm -f abi; LC_ALL=C gcc ${flags.join(" ")} abi.c -o abi 2>abi.err; true`;
+  await toolchain.run(folder, command);
+  const errors = readFileSync(join(folder, "abi.err"), "utf8");
   const pattern = new RegExp(`^${MARK}:(\\d+):\\d+: error:`, "gm");
-  const wrong = new Set([...stderr.matchAll(pattern)].map(([, line]) => Number(line) - 1));
-  assert(status === 0 || wrong.size > 0, `${compiler} failed:\n${stderr}`);
+  const wrong = new Set([...errors.matchAll(pattern)].map(([, line]) => Number(line) - 1));
+  assert(wrong.size > 0 || existsSync(join(folder, "abi")), `the compiler failed:\n${errors}`);
   return wrong;
 }
 
-function run(folder: string, checks: readonly Check[]): Map<string, bigint | string> {
-  const { stdout, status } = spawnSync(join(folder, "abi.c.out"), { encoding: "utf8" });
-  assert.equal(status, 0);
-  const lines = stdout.trimEnd().split("\n");
+async function run(
+  toolchain: Toolchain,
+  folder: string,
+  checks: readonly Check[],
+): Promise<Map<string, bigint | string>> {
+  const lines = (await toolchain.run(folder, "./abi")).trimEnd().split("\n");
   return new Map(
     checks.map(({ expression, expected }, index) => {
       const line = lines[index] ?? "";

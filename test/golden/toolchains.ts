@@ -3,29 +3,32 @@
  * with `linux/` in it, in place of the lab's.
  */
 
+import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
-import process from "node:process";
 import type { Toolchain } from "./c-compiler.ts";
 
 /** The machine's own, when it has both. */
 export function installedToolchain(): Toolchain | undefined {
-  const compiler = installedCompiler();
-  return compiler === undefined ? undefined : withHeaders(compiler, "/usr/include");
+  const headers = "/usr/include";
+  if (!hasCompiler() || !existsSync(join(headers, "linux/vfio.h"))) return undefined;
+  return { headers, run: runHere };
 }
 
-export function labToolchain(): Toolchain | undefined {
+export async function labToolchain(): Promise<Toolchain | undefined> {
   const headers = process.env["VIADUCT_HEADERS"];
-  const compiler = installedCompiler();
-  if (headers === undefined || compiler === undefined) return undefined;
-  return withHeaders(compiler, headers);
+  if (headers === undefined || !hasCompiler()) return undefined;
+  return { headers, run: runHere };
 }
 
-function withHeaders(compiler: string, headers: string): Toolchain | undefined {
-  return existsSync(join(headers, "linux/vfio.h")) ? { compiler, headers } : undefined;
+function hasCompiler(): boolean {
+  return spawnSync("gcc", ["--version"]).status === 0;
 }
 
-function installedCompiler(): string | undefined {
-  return ["gcc", "cc"].find((name) => spawnSync(name, ["--version"]).status === 0);
+async function runHere(folder: string, command: string): Promise<string> {
+  const options = { cwd: folder, encoding: "utf8", timeout: 120_000 } as const;
+  const { status, stdout, stderr } = spawnSync("sh", ["-c", command], options);
+  assert.equal(status, 0, stderr);
+  return stdout;
 }
