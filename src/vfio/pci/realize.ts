@@ -1,0 +1,104 @@
+/**
+ * Realize: from an attached device to a function that a guest can use. The steps are numbered as in
+ * spec/pci.md section 2; `owner` learns at each step how to undo it, so that a failure and the normal
+ * exit (section 19) run the same list backwards. Steps 1 to 6, which attach the device, are
+ * `openKernelDevice`; step 7 is `populate`.
+ */
+
+import * as pci from "../../abi/pci-regs.ts";
+import { hex } from "../../memory/address.ts";
+import { walkCapabilities } from "../../pci/capabilities.ts";
+import type { Owner } from "../../sys/owner.ts";
+import { ViaductError } from "../../sys/sys-error.ts";
+import { rebuildCapabilities } from "./capabilities.ts";
+import { rebuildExtendedCapabilities } from "./extended-capabilities.ts";
+import { effectiveIds, overrideIds } from "./ids.ts";
+import { type MsixLayout, readMsixLayout } from "./msix-layout.ts";
+import { registerRom } from "./rom.ts";
+import type { VfioPciFunction } from "./vfio-pci.ts";
+
+/**
+ * Steps 8 to 25.
+ * @throws {ViaductError} of the step that failed, without the device's name in front
+ */
+export function realize(fn: VfioPciFunction, owner: Owner): void {
+  const { config } = fn;
+  fillShadow(fn); // Step 8.
+  config.emuMask.fill(0); // Step 9.
+  config.emuMask.fill(0xff, pci.PCI_BASE_ADDRESS_0, pci.PCI_CARDBUS_CIS);
+  config.emuMask.fill(0xff, pci.PCI_ROM_ADDRESS, pci.PCI_ROM_ADDRESS + 4);
+  overrideIds(config, fn.properties, fn.multifunction); // Step 10.
+  fn.ids = effectiveIds(config);
+  // Step 11: host addresses must never leak.
+  config.bytes.fill(0, pci.PCI_BASE_ADDRESS_0, pci.PCI_CARDBUS_CIS);
+  config.bytes.fill(0, pci.PCI_ROM_ADDRESS, pci.PCI_ROM_ADDRESS + 4);
+  registerRom(fn); // Step 12.
+  fn.assignedBars.readTypes(); // Step 13.
+  const msix = earlyMsix(fn); // Step 14.
+  fn.assignedBars.register(msix); // Step 15.
+  // Step 16, the host IOMMU for a virtual one, has no virtual IOMMU here.
+  owner.defer(() => tearDownMessages(fn));
+  if (rebuildCapabilities(fn, msix, () => {})) rebuildExtendedCapabilities(fn); // Step 17.
+  emulateMessages(fn); // Step 21.
+  enableIntx(fn, owner); // Step 22.
+}
+
+function fillShadow(fn: VfioPciFunction): void {
+  const { config, deviceConfig } = fn;
+  // The kernel fills ordinary memory; the shadow is shared with the vCPUs' threads.
+  const bytes = new Uint8Array(Math.min(config.size, deviceConfig.region.size));
+  const result = deviceConfig.readAll(bytes);
+  if (result !== bytes.length) {
+    const what = result < 0 ? `errno ${-result}` : `${result} of ${bytes.length} bytes`;
+    throw new ViaductError("REGION_FAILED", `failed to read device config space: ${what}`);
+  }
+  config.bytes.set(bytes);
+}
+
+/** Where the MSI-X structures are; undefined without the capability. */
+function earlyMsix(fn: VfioPciFunction): MsixLayout | undefined {
+  const entry = walkCapabilities(fn.config.bytes).find(({ id }) => id === pci.PCI_CAP_ID_MSIX);
+  if (!entry) return undefined;
+  const { device, deviceConfig: config, ids, facts, properties } = fn;
+  const relocation = properties["x-msix-relocation"];
+  return readMsixLayout({ device, config, bars: facts.bars, ids, relocation }, entry.offset);
+}
+
+function emulateMessages(fn: VfioPciFunction): void {
+  const { emuMask } = fn.config;
+  const { msi, msix } = fn.interrupts;
+  if (msix) {
+    const { offset } = msix.capability;
+    emuMask.fill(0xff, offset, offset + pci.PCI_CAP_MSIX_SIZEOF);
+  }
+  if (msi) {
+    const { offset, size } = msi.capability;
+    emuMask.fill(0xff, offset, offset + size);
+  }
+}
+
+function enableIntx(fn: VfioPciFunction, owner: Owner): void {
+  const pin = fn.guestRead(pci.PCI_INTERRUPT_PIN, 1);
+  if (pin < 0) {
+    throw new ViaductError("REGION_FAILED", `failed to read the interrupt pin: errno ${-pin}`);
+  }
+  owner.defer(() => leaveInterrupts(fn));
+  if (pin === 0) return;
+  if (pin > 4) {
+    throw new ViaductError("DEVICE_UNSUPPORTED", `invalid interrupt pin ${hex(pin)}`);
+  }
+  owner.own(fn.onIntxRouteChange(() => fn.interrupts.intx.update()));
+  fn.interrupts.intx.enable();
+}
+
+/** MSI and MSI-X bring INTx back when they go, so this leaves it for the last time too. */
+function leaveInterrupts(fn: VfioPciFunction): void {
+  fn.interrupts.disable();
+}
+
+function tearDownMessages(fn: VfioPciFunction): void {
+  fn.interrupts.msix?.capability[Symbol.dispose]();
+  fn.interrupts.msix = undefined;
+  fn.interrupts.msi?.capability.remove();
+  fn.interrupts.msi = undefined;
+}

@@ -1,0 +1,187 @@
+/**
+ * VfioPciFunction: a PCI device of the host as a function of the guest (QEMU's hw/vfio/pci.c,
+ * spec/pci.md). The data path is in the kernel: BARs are mappings of the device, interrupts are
+ * irqfds; what comes here is configuration and what must be trapped.
+ *
+ * Read in this order: `properties.ts`, `realize.ts`, `config.ts`, `bars.ts`, `intx.ts`, `msix.ts`.
+ */
+
+import type { PciBus } from "../../pci/bus.ts";
+import { allOnes } from "../../pci/config-space.ts";
+import { PciFunction, type PciFunctionOptions } from "../../pci/function.ts";
+import { Owner } from "../../sys/owner.ts";
+import { SysError, ViaductError } from "../../sys/sys-error.ts";
+import type { Syscalls } from "../../sys/syscalls.ts";
+import type { VfioDevice } from "../device.ts";
+import { openKernelDevice } from "../open-device.ts";
+import type { Report } from "../report.ts";
+import { AssignedBars } from "./bars.ts";
+import { guestRead, guestWrite } from "./config.ts";
+import { DeviceConfig } from "./device-config.ts";
+import type { VfioPciEnvironment } from "./environment.ts";
+import type { EffectiveIds } from "./ids.ts";
+import { Interrupts } from "./interrupts.ts";
+import { Intx } from "./intx.ts";
+import { type DeviceFacts, populate } from "./populate.ts";
+import type { VfioPciProperties } from "./properties.ts";
+import { realize } from "./realize.ts";
+import { type ResetFacts, resetDevice } from "./reset.ts";
+import type { VectorHost } from "./vector.ts";
+
+const CONVENTIONAL_CONFIG_SIZE = 256;
+
+export interface VfioPciOptions {
+  readonly properties: VfioPciProperties;
+  /** The guest bus it will sit on; the shape of its capabilities depends on it. */
+  readonly bus: PciBus;
+  readonly devfn: number;
+  readonly env: VfioPciEnvironment;
+  /** An attached device to use instead of the one that `host` or `sysfsdev` names; taken over. */
+  readonly device?: VfioDevice;
+}
+
+export class VfioPciFunction extends PciFunction {
+  readonly env: VfioPciEnvironment;
+  readonly device: VfioDevice;
+  readonly properties: VfioPciProperties;
+  readonly facts: DeviceFacts;
+  readonly deviceConfig: DeviceConfig;
+  readonly assignedBars: AssignedBars;
+  readonly interrupts: Interrupts;
+  readonly resets: ResetFacts = { hasFlr: false, hasPmReset: false, pmOffset: undefined };
+  /** Known from step 10 of realize on. */
+  ids: EffectiveIds = { vendor: 0, device: 0, isVga: false };
+  /** A reset that only this kind of device has; true when it did it. */
+  deviceSpecificReset: (() => boolean) | undefined;
+  /** Takes back what quirks set up since the last reset. */
+  resetQuirks: (() => void) | undefined;
+  #owner = new Owner();
+
+  private constructor(
+    options: VfioPciOptions,
+    device: VfioDevice,
+    facts: DeviceFacts,
+    base: PciFunctionOptions,
+  ) {
+    super(base);
+    this.env = options.env;
+    this.properties = options.properties;
+    this.device = device;
+    this.facts = facts;
+    this.deviceConfig = new DeviceConfig(device, facts.config, this.report);
+    this.assignedBars = new AssignedBars(this);
+    this.interrupts = new Interrupts(new Intx(this));
+  }
+
+  /**
+   * Attaches the host's device and makes it a function of the guest; `bus.attach(fn)` then shows it.
+   * Disposing it (after the guest let go of it) gives everything back to the host.
+   *
+   * @throws {ViaductError} with `vfio <name>: ` in front; the host is then as it was
+   */
+  static create(options: VfioPciOptions): VfioPciFunction {
+    using owner = new Owner();
+    const device = owner.own(options.device ?? openDevice(options)); // Steps 1 to 6.
+    try {
+      const wantVga = options.properties["x-vga"];
+      const facts = populate(device, { wantVga, report: options.env.vfio.report }); // Step 7.
+      const { bus, devfn } = options;
+      const fn = new VfioPciFunction(options, device, facts, {
+        name: device.name,
+        bus,
+        devfn,
+        multifunction: options.properties.multifunction,
+        configSize: facts.config.size === CONVENTIONAL_CONFIG_SIZE ? 256 : 4096,
+      });
+      fn.#owner.own(owner.move());
+      owner.own(fn);
+      fn.#realize();
+      owner.move();
+      return fn;
+    } catch (error) {
+      throw prefixed(device.name, error);
+    }
+  }
+
+  get sys(): Syscalls {
+    return this.env.vfio.sys;
+  }
+
+  get report(): Report {
+    return this.env.vfio.report;
+  }
+
+  get hostPage(): number {
+    return this.env.vfio.hostPage;
+  }
+
+  override readConfig(offset: number, length: number): number {
+    const value = guestRead(this, offset, length);
+    return value < 0 ? (value & allOnes(length)) >>> 0 : value;
+  }
+
+  override writeConfig(offset: number, length: number, value: number): void {
+    guestWrite(this, offset, length, value);
+  }
+
+  /** `readConfig`, but a device that does not answer gives its errno negated. */
+  guestRead(offset: number, length: number): number {
+    return guestRead(this, offset, length);
+  }
+
+  override reset(): void {
+    resetDevice(this);
+    super.reset();
+  }
+
+  /** @param slow delivers every interrupt through this process */
+  vectorHost(slow: boolean): VectorHost {
+    return {
+      name: this.name,
+      sys: this.sys,
+      loop: this.env.loop,
+      report: this.report,
+      routes: slow ? undefined : this.bus.root.platform.msiRoutes,
+      requesterId: () => this.requesterId,
+    };
+  }
+
+  /** Section 19: what realize did, backwards. Idempotent. */
+  override [Symbol.dispose](): void {
+    this.#owner[Symbol.dispose]();
+  }
+
+  #realize(): void {
+    // Finalize order (19.3): off the bus, then the mappings, then the device and its group.
+    this.#owner.own(this.assignedBars);
+    this.#owner.defer(() => super[Symbol.dispose]());
+    realize(this, this.#owner);
+    if (this.device.fd >= 0) this.setConfigFile(this.device.fd, this.facts.config.fdOffset);
+  }
+}
+
+function openDevice({ env, properties }: VfioPciOptions): VfioDevice {
+  const { host, sysfsdev } = properties;
+  const vfToken = properties["vf-token"];
+  return openKernelDevice(env.vfio, env.addressSpace, {
+    ...(host !== undefined && { host }),
+    ...(sysfsdev !== undefined && { sysfsdev }),
+    ...(vfToken !== undefined && { vfToken }),
+    balloonAllowed: properties["x-balloon-allowed"],
+  }).device;
+}
+
+/** Says which device it was. */
+function prefixed(name: string, error: unknown): unknown {
+  if (error instanceof SysError) {
+    return new ViaductError("DEVICE_UNSUPPORTED", `vfio ${name}: ${error.message}`, {
+      cause: error,
+    });
+  }
+  if (!(error instanceof ViaductError)) return error;
+  const { code, message, nextStep } = error;
+  return new ViaductError(code, `vfio ${name}: ${message}`, {
+    cause: error.cause,
+    ...(nextStep !== undefined && { nextStep }),
+  });
+}
