@@ -21,7 +21,7 @@ import { ViaductError } from "../src/sys/sys-error.ts";
 import { buildRoot, runInBuildRoot } from "./build-root.ts";
 import { cached, keyOf } from "./cache.ts";
 import { kernelConfigFragment } from "./kernel-options.ts";
-import { type Package, PackageSource } from "./packages.ts";
+import { chosenPackages, type Package, type PackageSource } from "./packages.ts";
 import { unpackedPrefix } from "./prefix.ts";
 import { progress } from "./progress.ts";
 
@@ -40,30 +40,25 @@ const SOURCE = "linux-source-7.3";
 const STOCK = /^linux-image-6\.12\.\d+\+deb13-amd64$/;
 
 /** Says so when the pinned series has left the mirror and its successor is taken. */
-async function pinned(
-  suites: string[],
-  name: RegExp,
-  successor: RegExp,
-  what: string,
-): Promise<Package> {
-  const source = await PackageSource.open(suites);
+function pinned(source: PackageSource, name: RegExp, successor: RegExp, what: string): Package[] {
   const found = source.newest(name);
-  if (found) return found;
+  if (found) return [found];
   const next = source.newest(successor);
   if (!next) {
-    throw new ViaductError("LAB_FAILED", `${what}: no package matches ${successor}`, {
-      nextStep: `use a mirror that carries ${suites.join(", ")}`,
+    throw new ViaductError("LAB_FAILED", `${what}: no package of the mirror matches ${successor}`, {
+      nextStep: "use a mirror that carries trixie and trixie-backports",
     });
   }
   progress(`${what} has left the mirror; taking ${next.name} ${next.version} instead`);
-  return next;
+  return [next];
 }
 
 async function debianKernel(): Promise<Kernel> {
-  const suites = ["trixie"];
-  const one = await pinned(suites, STOCK, /^linux-image-\d[\d.]+\+deb13-amd64$/, "Debian 6.12");
-  const root = await unpackedPrefix("debian-kernel", [one]);
-  const release = one.name.replace("linux-image-", "");
+  const chosen = await chosenPackages("debian-kernel", ["trixie"], (source) =>
+    pinned(source, STOCK, /^linux-image-\d[\d.]+\+deb13-amd64$/, "Debian 6.12"),
+  );
+  const root = await unpackedPrefix("debian-kernel", chosen);
+  const release = chosen[0]!.name.replace("linux-image-", "");
   return {
     name: "debian",
     release,
@@ -108,8 +103,10 @@ async function build(source: Package, scratch: string): Promise<void> {
 }
 
 async function labKernelFolder(): Promise<string> {
-  const suites = ["trixie-backports", "trixie"];
-  const source = await pinned(suites, /^linux-source-7\.3$/, /^linux-source-\d/, SOURCE);
+  const chosen = await chosenPackages("lab-kernel", ["trixie-backports", "trixie"], (source) =>
+    pinned(source, /^linux-source-7\.3$/, /^linux-source-\d/, SOURCE),
+  );
+  const source = chosen[0]!;
   const key = keyOf(kernelConfigFragment(), source.version, await buildRoot());
   return cached(`lab-kernel-${key}`, (scratch) => build(source, scratch));
 }

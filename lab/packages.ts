@@ -161,6 +161,23 @@ async function unpackIndex(base: string): Promise<Buffer> {
   }
 }
 
+/**
+ * What `choose` finds in the suites, remembered: an index is large, and a machine keeps the
+ * versions it began with until `lab clean`.
+ * @param name of the memory, unique for what is chosen
+ */
+export async function chosenPackages(
+  name: string,
+  suites: readonly string[],
+  choose: (source: PackageSource) => Package[],
+): Promise<Package[]> {
+  const key = keyOf(debianMirror(), ...suites, choose.toString());
+  const path = await cached(`chosen/${name}-${key}.json`, async (scratch) => {
+    writeFileSync(scratch, JSON.stringify(choose(await PackageSource.open(suites))));
+  });
+  return JSON.parse(readFileSync(path, "utf8")) as Package[];
+}
+
 /** The package's file in the cache, downloaded and checked when it is not there. */
 export async function fetchPackage(one: Package): Promise<string> {
   return cached(`debs/${basename(one.filename)}`, async (scratch) => {

@@ -9,7 +9,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { ViaductError } from "../src/sys/sys-error.ts";
 import { cached, keyOf } from "./cache.ts";
-import { fetchPackage, type Package, PackageSource } from "./packages.ts";
+import { chosenPackages, fetchPackage, type Package } from "./packages.ts";
 import { progress } from "./progress.ts";
 
 const execFileAsync = promisify(execFile);
@@ -61,9 +61,11 @@ export async function unpackedPrefix(name: string, packages: readonly Package[])
 
 /**
  * A prefix with the packages and all they depend on, from the cache or the mirror.
- * The resolved versions are part of its key, so a newer package makes a new prefix.
+ * The versions chosen are part of its key.
  */
 export async function prefix(request: PrefixRequest): Promise<string> {
-  const source = await PackageSource.open(request.suites);
-  return unpackedPrefix(request.name, source.resolve(request.packages));
+  const { name, suites, packages } = request;
+  const memory = `${name}-${keyOf(...packages)}`;
+  const chosen = await chosenPackages(memory, suites, (source) => source.resolve(packages));
+  return unpackedPrefix(name, chosen);
 }
