@@ -6,6 +6,7 @@
 
 import { MemoryRegion } from "../memory/region.ts";
 import { ViaductError } from "../sys/sys-error.ts";
+import type { ConfigSpace } from "./config-space.ts";
 import type { PciFunction } from "./function.ts";
 import type { IntxLines } from "./intx.ts";
 import type { PciPlatform } from "./platform.ts";
@@ -31,7 +32,7 @@ export interface PciRoot {
 export interface UpstreamBridge {
   readonly bus: PciBus;
   readonly devfn: number;
-  readonly config: { readonly bytes: Uint8Array };
+  readonly config: ConfigSpace;
   /** A PCI Express port: link partner is device 0. */
   readonly isPort: boolean;
   /** False while the guest holds the secondary bus in reset, or the slot has no power. */
@@ -116,6 +117,14 @@ export class PciBus {
     }
     if (this.parent?.isPort && slotOf(fn.devfn) !== 0) {
       throw new ViaductError("PROPERTY", `${fn.name}: Cannot use ${at}: a port has slot 0 only`);
+    }
+    const slot = slotOf(fn.devfn);
+    const first = functionOf(fn.devfn) === 0 ? fn : this.#functions.get(devfnOf(slot));
+    const others = [...this.#functions.keys()].some((devfn) => slotOf(devfn) === slot);
+    if (others && first && !first.multifunction) {
+      throw new ViaductError("PROPERTY", `${fn.name}: Cannot use ${at}: two functions share it`, {
+        nextStep: `set multifunction=on for ${first.name}, or choose another addr`,
+      });
     }
     this.#functions.set(fn.devfn, fn);
     this.root.topologyChanged();

@@ -46,6 +46,7 @@ export class PciFunction implements Disposable {
   #pmOffset: number | undefined;
   #configFd = -1;
   #configFdOffset = 0;
+  #disposed = false;
 
   /** The bus behind a bridge. */
   get secondaryBus(): PciBus | undefined {
@@ -212,9 +213,11 @@ export class PciFunction implements Disposable {
     this.msix?.reset();
   }
 
-  /** Takes the function off its bus and gives its shared config slot back. */
+  /** Takes the function off its bus and gives its shared config slot back. Idempotent. */
   [Symbol.dispose](): void {
     this.bus.detach(this);
+    if (this.#disposed) return;
+    this.#disposed = true;
     this.setConfigFile(-1, 0);
     this.bus.root.sharedConfig.free(this.config.memory);
   }

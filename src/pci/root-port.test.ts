@@ -147,6 +147,31 @@ test("a port has slot 0 only, and a place is taken once", () => {
   assert.equal(port.secondaryBus.freeSlot(), undefined);
 });
 
+test("functions share a slot only when function 0 says multifunction", () => {
+  const { root } = machine();
+  const make = (fn: number, multifunction: boolean) =>
+    new PciFunction({ name: `f${fn}`, bus: root.bus, devfn: devfnOf(9, fn), multifunction });
+  root.bus.attach(make(0, false));
+  assert.throws(() => root.bus.attach(make(1, true)), /f1: Cannot use slot 9 function 1/);
+  root.bus.get(devfnOf(9))?.[Symbol.dispose]();
+  root.bus.attach(make(1, false));
+  assert.throws(() => root.bus.attach(make(0, false)), /two functions share it/);
+  root.bus.attach(make(0, true));
+  assert.equal(root.readConfig(devfnOf(9), 0x0e, 1), 0x80);
+});
+
+test("PciePciBridge makes a conventional bus; what is behind shares one requester ID", () => {
+  const { root } = machine();
+  const bridge = PciePciBridge.create({ name: "pci.1", bus: root.bus, devfn: devfnOf(4) });
+  assert.equal(root.readConfig(devfnOf(4), 0, 4), 0x000e1b36);
+  assert.equal(bridge.secondaryBus.isExpress, false);
+  numberBuses(bridge, 3, 3);
+  const fn = new PciFunction({ name: "x", bus: bridge.secondaryBus, devfn: devfnOf(6) });
+  bridge.secondaryBus.attach(fn);
+  assert.equal(fn.requesterId, 0x0300);
+  assert.equal(root.readConfig(0x0330, 0, 2), 0);
+});
+
 test("bridge windows show the part of a BAR that lies in them", () => {
   const { root, port, device } = machine();
   using space = createAddressSpace("memory", root.bus.memory);

@@ -72,7 +72,7 @@ export class SharedConfig {
     return { buffer: this.buffer, byteOffset: SLOTS_OFFSET + slot * SHARED_BYTES };
   }
 
-  /** Gives a place back, once. The function must be out of the index. */
+  /** Gives a place back. The function must be out of the index. */
   free(memory: ConfigMemory): void {
     if (memory.buffer !== this.buffer) return;
     const slot = (memory.byteOffset - SLOTS_OFFSET) / SHARED_BYTES;
@@ -112,7 +112,8 @@ export class SharedConfigReader {
   readonly #words: Int32Array;
   readonly #index: Uint16Array;
   readonly #slots: Slot[] = [];
-  readonly #scratch = new Uint8Array(4);
+  /** By length: a device read fills exactly as many bytes. */
+  readonly #scratch = Array.from({ length: 5 }, (_, length) => new Uint8Array(length));
   #deviceAnswered = true;
   #slot: Slot | undefined;
 
@@ -179,7 +180,7 @@ export class SharedConfigReader {
     const fd = words[SHARED_WORDS.FD]!;
     const low = words[SHARED_WORDS.FD_OFFSET_LOW]! >>> 0;
     const start = words[SHARED_WORDS.FD_OFFSET_HIGH]! * 2 ** 32 + low;
-    const into = this.#scratch.subarray(0, length);
+    const into = this.#scratch[length]!;
     // A failed read is the main thread's to answer: it logs.
     this.#deviceAnswered = fd >= 0 && this.#sys.pread(fd, into, start + offset) === length;
     return this.#deviceAnswered ? readLittleEndian(into, 0, length) : 0;
