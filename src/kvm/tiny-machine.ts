@@ -68,7 +68,8 @@ export const asm = {
   incDword: (address: number) => [0xff, 0x05, ...le32(address)],
   hlt: [0xf4],
   sti: [0xfb],
-  iret: [0xcf],
+  /** What IRET does within one privilege level, which KVM's emulator has not: uses edx. */
+  interruptReturn: [0x5a, 0x83, 0xc4, 0x04, 0x9d, 0xff, 0xe2],
   ud2: [0x0f, 0x0b],
   /** Jumps to itself. */
   spin: [0xeb, 0xfe],
@@ -81,6 +82,13 @@ export const asm = {
   ],
   done: [0x66, 0xba, 0xf4, 0x00, 0xee, 0xeb, 0xfd],
 } as const;
+
+const open = new Set<TinyMachine>();
+
+/** After each test: a machine that a failing test left would keep the process alive. */
+export function disposeTinyMachines(): void {
+  for (const machine of open) machine[Symbol.dispose]();
+}
 
 export class TinyMachine implements Disposable {
   readonly ledger = new Ledger(nativeSyscalls());
@@ -110,6 +118,7 @@ export class TinyMachine implements Disposable {
     if (options.irqchip !== undefined) this.vm.createIrqchip(options.irqchip);
     const count = options.vcpus ?? 1;
     this.vcpus = Array.from({ length: count }, (_, id) => own(this.vm.createVcpu(id)));
+    open.add(this);
     this.#writeTables();
     for (const vcpu of this.vcpus) enterProtectedMode(vcpu);
     this.threads = own(
@@ -166,6 +175,7 @@ export class TinyMachine implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    open.delete(this);
     this.#owner[Symbol.dispose]();
   }
 

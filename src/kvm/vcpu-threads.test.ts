@@ -1,7 +1,8 @@
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { afterEach, test } from "node:test";
 import {
   asm,
+  disposeTinyMachines,
   MAIN_MMIO,
   MAIN_PORT,
   skipWithoutKvm,
@@ -12,6 +13,8 @@ import {
 
 const skip = skipWithoutKvm;
 const limit = { skip, timeout: 20_000 };
+
+afterEach(disposeTinyMachines);
 
 test("an exit the thread answers never reaches the main thread", limit, async () => {
   const machine = new TinyMachine();
