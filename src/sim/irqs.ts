@@ -303,7 +303,7 @@ export class SoftwareIrqs implements Disposable {
     const isMsix = request.index === VFIO_PCI_MSIX_IRQ_INDEX;
     const available = isMsix
       ? (msix?.available ?? msix?.vectors ?? 0)
-      : (this.#spec.msi?.vectors ?? 0);
+      : (this.#spec.msi?.available ?? this.#spec.msi?.vectors ?? 0);
     if (wanted > available) return available;
     this.#mode = request.index;
     // MSI vectors come in powers of two; MSI-X as many as asked.

@@ -52,7 +52,12 @@ export interface PciDeviceSpec {
   readonly rom?: Uint8Array;
   /** 1 = INTA. */
   readonly interruptPin?: 0 | 1 | 2 | 3 | 4;
-  readonly msi?: { readonly vectors: 1 | 2 | 4 | 8 | 16 | 32; readonly masking?: boolean };
+  readonly msi?: {
+    readonly vectors: 1 | 2 | 4 | 8 | 16 | 32;
+    readonly masking?: boolean;
+    /** What the host can allocate, when fewer than `vectors`. */
+    readonly available?: number;
+  };
   readonly msix?: {
     readonly vectors: number;
     readonly table: { readonly bar: number; readonly offset: number };

@@ -142,7 +142,7 @@ export class TestMachine implements Disposable {
     for (const { spec, group } of options.devices ?? []) this.host.addDevice(spec, group);
     this.ledger = new Ledger(this.host);
     this.sys = spy(this.ledger, this.log);
-    this.loop = this.#owner.own(EventLoop.create(nativeSyscalls()));
+    this.loop = this.#owner.own(EventLoop.create(this.sys));
     this.state = new VfioState(this.sys, {
       roots: this.host.roots,
       report: (line) => void this.reports.push(line),
