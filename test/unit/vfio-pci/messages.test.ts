@@ -67,7 +67,7 @@ function reachedKvm(machine: TestMachine, gsi: number): boolean {
   return irqfd !== undefined && machine.sys.read(irqfd.fd, new BigUint64Array(1)) === 8;
 }
 
-test("spec F14: MSI-X enabled with all vectors masked is enabled on the device with none armed", () => {
+test("spec F14: MSI-X with all vectors masked is enabled on the device, none armed", () => {
   using machine = msixMachine();
   const driver = new Driver(machine);
   using fn = driver.fn;
