@@ -21,14 +21,16 @@ export function buildRoot(): Promise<string> {
 }
 
 /**
- * Enters the root in a mount namespace of its own, so that /dev leaves with it. The name awk is
- * made by a maintainer script on a Debian system.
+ * Enters the root in a mount namespace of its own, so that /dev and /proc leave with it (objtool of
+ * a kernel build reads its limits there). The name awk is made by a maintainer script on a Debian
+ * system.
  */
 const ENTER = `
 set -e
 [ -e "$1/usr/bin/awk" ] || ln -s mawk "$1/usr/bin/awk"
-mkdir -p "$1/dev" "$1/tmp" "$1/work"
+mkdir -p "$1/dev" "$1/proc" "$1/tmp" "$1/work"
 mount --rbind /dev "$1/dev"
+mount --rbind /proc "$1/proc"
 mount --bind "$2" "$1/work"
 exec chroot "$1" /usr/bin/env -i PATH=/usr/bin:/usr/sbin HOME=/ TMPDIR=/work LC_ALL=C \
   /usr/bin/bash -c "cd /work && $3"

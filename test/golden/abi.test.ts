@@ -68,7 +68,6 @@ test("abi agrees with the headers installed on this machine", async (t) => {
 
 test("abi agrees with the lab's headers, and all of it is there", async (t) => {
   const toolchain = await labToolchain();
-  if (!toolchain) return t.skip("the lab has no headers here: run lab/toolchain first");
   const { compared, different, unknown } = await compare(toolchain, new Set());
   t.diagnostic(`Linux ${headersVersion(toolchain.headers)}: ${compared} compared`);
   assert.deepEqual(different, []);

@@ -1,12 +1,16 @@
 /**
- * Where the golden test finds a C compiler and kernel headers. `VIADUCT_HEADERS` names a folder
- * with `linux/` in it, in place of the lab's.
+ * Where the golden test finds a C compiler and kernel headers: the machine's own, and the newest
+ * headers package that the lab can download. Without a compiler on the machine, the lab's build
+ * root has one. `VIADUCT_HEADERS` names a folder with `linux/` in it, in place of the package.
  */
 
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { runInBuildRoot } from "../../lab/build-root.ts";
+import { chosenPackages } from "../../lab/packages.ts";
+import { unpackedPrefix } from "../../lab/prefix.ts";
 import type { Toolchain } from "./c-compiler.ts";
 
 /** The machine's own, when it has both. */
@@ -16,10 +20,19 @@ export function installedToolchain(): Toolchain | undefined {
   return { headers, run: runHere };
 }
 
-export async function labToolchain(): Promise<Toolchain | undefined> {
-  const headers = process.env["VIADUCT_HEADERS"];
-  if (headers === undefined || !hasCompiler()) return undefined;
-  return { headers, run: runHere };
+/** The lab's headers, with the machine's compiler or the lab's. */
+export async function labToolchain(): Promise<Toolchain> {
+  const headers = process.env["VIADUCT_HEADERS"] ?? (await downloadedHeaders());
+  return { headers, run: hasCompiler() ? runHere : runInBuildRoot };
+}
+
+async function downloadedHeaders(): Promise<string> {
+  const chosen = await chosenPackages("kernel-headers", ["trixie-backports"], (source) => {
+    const newest = source.newest(/^linux-libc-dev$/);
+    return newest ? [newest] : [];
+  });
+  assert.equal(chosen.length, 1, "the mirror has no linux-libc-dev in trixie-backports");
+  return join(await unpackedPrefix("kernel-headers", chosen), "usr/include");
 }
 
 function hasCompiler(): boolean {
