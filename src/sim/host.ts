@@ -10,6 +10,12 @@
 
 import { join } from "node:path";
 import { F_DUPFD, F_DUPFD_CLOEXEC } from "../abi/fcntl.ts";
+import {
+  KVM_DEV_VFIO_GROUP,
+  KVM_DEV_VFIO_GROUP_ADD,
+  KVM_SET_DEVICE_ATTR,
+  kvm_device_attr,
+} from "../abi/kvm.ts";
 import { MFD_CLOEXEC } from "../abi/mman.ts";
 import { RLIMIT_MEMLOCK, rlimit64 } from "../abi/resource.ts";
 import type { Address, Bytes, Syscalls } from "../sys/syscalls.ts";
@@ -32,6 +38,8 @@ export class SoftwareHost implements Syscalls, Disposable {
   readonly #groups = new Map<number, SoftwareGroup>();
   readonly #containers = new Set<SoftwareContainer>();
   readonly #devices: SoftwarePciDevice[] = [];
+  /** Groups that KVM was told of. */
+  readonly #kvmGroups = new Set<SoftwareGroup>();
   #tree: SysfsTree | undefined;
 
   /** @param iommu what differs from `IOMMU_DEFAULTS` */
@@ -86,6 +94,7 @@ export class SoftwareHost implements Syscalls, Disposable {
     const containers = [...this.#containers];
     return [
       ...groups.map((group) => `${group.name} open`),
+      ...[...this.#kvmGroups].map((group) => `${group.name} known to KVM`),
       ...containers.flatMap(({ members, table }) => [
         `container open with groups ${members.map(({ number }) => number).join(" ")}`,
         ...(table?.mappings ?? []).map(({ iova, size }) => `DMA map ${iova}+${size}`),
@@ -124,7 +133,9 @@ export class SoftwareHost implements Syscalls, Disposable {
 
   ioctl(fd: number, request: number, arg: number | Bytes): number {
     const file = this.#files.get(fd);
-    return file ? file.ioctl(request, arg) : this.#real.ioctl(fd, request, arg);
+    if (file) return file.ioctl(request, arg);
+    const answer = request === KVM_SET_DEVICE_ATTR ? this.#kvmGroup(arg) : undefined;
+    return answer ?? this.#real.ioctl(fd, request, arg);
   }
 
   pread(fd: number, into: Bytes, offset: number): number {
@@ -252,6 +263,27 @@ export class SoftwareHost implements Syscalls, Disposable {
     });
     this.#groups.set(number, group);
     return group;
+  }
+
+  /**
+   * KVM's VFIO pseudo-device is the real one and does not know our groups; it is answered for them
+   * here. Undefined when the call is not about one.
+   */
+  #kvmGroup(arg: number | Bytes): number | undefined {
+    const bytes = argumentBytes(arg);
+    if (bytes === undefined || bytes.length < kvm_device_attr.size) return undefined;
+    const { group, attr, addr } = kvm_device_attr.at(bytes);
+    if (group !== KVM_DEV_VFIO_GROUP) return undefined;
+    // SAFETY: the attribute's address points at an int32, in this process, for the call.
+    const fd = new Int32Array(this.#real.memoryAt(Number(addr), 4))[0]!;
+    const file = this.#files.get(fd);
+    if (!(file instanceof SoftwareGroup)) return undefined;
+    const isKnown = this.#kvmGroups.has(file);
+    if (attr === BigInt(KVM_DEV_VFIO_GROUP_ADD)) {
+      this.#kvmGroups.add(file);
+      return isKnown ? refusal("EEXIST") : 0;
+    }
+    return this.#kvmGroups.delete(file) ? 0 : refusal("ENOENT");
   }
 
   #openContainer(): number {

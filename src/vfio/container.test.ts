@@ -152,6 +152,38 @@ test("a failure to leave is reported, and everything else is released", () => {
   assert.deepEqual(guest.ledger.live(), []);
 });
 
+test("leaving releases everything, whichever system call fails on the way", () => {
+  for (let n = 1, done = false; !done; n++) {
+    using guest = new SoftwareGuest();
+    const device = guest.open();
+    guest.ledger.clearCalls();
+    guest.ledger.failAt(n, "EIO");
+    device[Symbol.dispose]();
+    done = guest.ledger.stopFailing();
+    assert(n < 20);
+    assert.deepEqual(guest.ledger.live(), [], `call ${n}`);
+    assert.deepEqual(guest.host.describe(), [], `call ${n}`);
+    assert.deepEqual([guest.state.groups, guest.state.spaces], [[], []]);
+  }
+});
+
+test("joining a container that is there leaves nothing, whichever system call fails", () => {
+  for (let n = 1, done = false; !done; n++) {
+    using guest = new SoftwareGuest();
+    using _first = guest.open(EDU);
+    const before = [...guest.host.describe(), ...guest.ledger.live()];
+    guest.ledger.failAt(n, "EIO");
+    try {
+      guest.open(SECOND)[Symbol.dispose]();
+    } catch (error) {
+      assert.match(String(error), /vfio 0000:02:00\.0: /);
+    }
+    done = guest.ledger.stopFailing();
+    assert(n < 40);
+    assert.deepEqual([...guest.host.describe(), ...guest.ledger.live()], before, `call ${n}`);
+  }
+});
+
 test("spec T27: a first device decides about discarding, later ones must agree", () => {
   using guest = new SoftwareGuest();
   guest.host.addDevice({ ...guest.host.devices[0]!.spec, address: "0000:01:00.1" }, 7);

@@ -10,7 +10,7 @@ import {
 import { iova } from "../memory/address.ts";
 import type { IommuOptions } from "../sim/dma-table.ts";
 import { errnoOf } from "../sys/sys-error.ts";
-import type { Type1Space } from "./type1.ts";
+import { dirtyBitmapBytes, type Type1Space } from "./type1.ts";
 
 /** A container's space with no mapping in it. */
 function emptySpace(options: Partial<IommuOptions> = {}): [SoftwareGuest, Type1Space] {
@@ -129,4 +129,23 @@ test("Type1Space.map passes on what the IOMMU refuses", () => {
   }
   space.map(iova(0x2000), RAM, 0x1000n, WRITE);
   assert.throws(() => space.map(iova(0x3000), RAM, 0x1000n, WRITE), { code: "ENOSPC" });
+});
+
+test("spec T25: a dirty bitmap is rounded up to words of 64 bits", () => {
+  const sizes = [1n, 64n, 65n, 128n, 129n].map((pages) => dirtyBitmapBytes(pages * 4096n, 4096n));
+  assert.deepEqual(sizes, [8, 8, 16, 16, 24]);
+  assert.equal(dirtyBitmapBytes(1n, 4096n), 8);
+});
+
+test("Type1Space.dirtyPages has a bit for every page the container holds as dirty", () => {
+  const [guest, space] = emptySpace();
+  using _guest = guest;
+  space.map(iova(0x1000), RAM, 0x2000n, WRITE);
+  assert.throws(() => space.dirtyPages(iova(0), 0x4000n), { code: "EINVAL" });
+  space.setDirtyLogging(true);
+  assert.deepEqual([...space.dirtyPages(iova(0), 0x4000n)], [0b0110, 0, 0, 0, 0, 0, 0, 0]);
+  space.setDirtyLogging(false);
+  const [old, version1] = emptySpace({ types: [1] });
+  using _old = old;
+  assert.throws(() => version1.setDirtyLogging(true), { code: "EACCES" });
 });

@@ -8,6 +8,10 @@ import { VFIO_TYPE1v2_IOMMU } from "../abi/vfio.ts";
 import {
   VFIO_DMA_MAP_FLAG_READ,
   VFIO_DMA_MAP_FLAG_WRITE,
+  VFIO_IOMMU_DIRTY_PAGES,
+  VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP,
+  VFIO_IOMMU_DIRTY_PAGES_FLAG_START,
+  VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP,
   VFIO_IOMMU_GET_INFO,
   VFIO_IOMMU_INFO_CAPS,
   VFIO_IOMMU_INFO_PGSIZES,
@@ -16,6 +20,8 @@ import {
   VFIO_IOMMU_TYPE1_INFO_CAP_MIGRATION,
   VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL,
   VFIO_IOMMU_UNMAP_DMA,
+  vfio_iommu_type1_dirty_bitmap,
+  vfio_iommu_type1_dirty_bitmap_get,
   vfio_iommu_type1_dma_map,
   vfio_iommu_type1_dma_unmap,
   vfio_iommu_type1_info,
@@ -98,12 +104,19 @@ function dirtyTracking(
   return { pageSizes: cap.pgsize_bitmap, maxBitmapSize: cap.max_dirty_bitmap_size };
 }
 
+/** Bytes of a dirty bitmap: one bit a page, rounded up to words of 64 bits. */
+export function dirtyBitmapBytes(size: bigint, page: bigint): number {
+  const pages = (size + page - 1n) / page;
+  return Number((pages + 63n) / 64n) * 8;
+}
+
 export class Type1Space implements DmaSpace {
   readonly info: Type1Info;
   /** `VFIO_TYPE1v2_IOMMU` or `VFIO_TYPE1_IOMMU`. */
   readonly type: number;
   readonly #sys: Syscalls;
   readonly #container: { readonly fd: number };
+  readonly #hostPage: number;
   readonly #mapArg = vfio_iommu_type1_dma_map.bytes();
   readonly #unmapArg = vfio_iommu_type1_dma_unmap.bytes();
 
@@ -116,6 +129,7 @@ export class Type1Space implements DmaSpace {
     this.#sys = sys;
     this.#container = container;
     this.type = options.type;
+    this.#hostPage = options.hostPage;
     this.info = type1Info(sys, container.fd, options.hostPage);
   }
 
@@ -157,6 +171,39 @@ export class Type1Space implements DmaSpace {
     // 2^64 does not fit the struct.
     const half = WHOLE_SPACE / 2n;
     return this.#unmap(iova, half) + this.#unmap(toIova(iova + half), half);
+  }
+
+  /** Starts or stops the IOMMU's dirty log. @throws {SysError} VFIO_IOMMU_DIRTY_PAGES */
+  setDirtyLogging(on: boolean): void {
+    const flags = on ? VFIO_IOMMU_DIRTY_PAGES_FLAG_START : VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP;
+    const argsz = vfio_iommu_type1_dirty_bitmap.size;
+    const arg = vfio_iommu_type1_dirty_bitmap.bytes({ argsz, flags });
+    const result = this.#sys.ioctl(this.#container.fd, VFIO_IOMMU_DIRTY_PAGES, arg);
+    check(result, `VFIO_IOMMU_DIRTY_PAGES ${on ? "START" : "STOP"}`);
+  }
+
+  /**
+   * Takes the pages written since the last question: bit n of the little-endian bitmap is page n of
+   * the range. Whether it fits `maxBitmapSize` is the host's to say.
+   * @throws {SysError} VFIO_IOMMU_DIRTY_PAGES
+   */
+  dirtyPages(iova: Iova, size: bigint): Uint8Array {
+    const page = BigInt(this.#hostPage);
+    const bitmap = new Uint8Array(dirtyBitmapBytes(size, page));
+    const head = vfio_iommu_type1_dirty_bitmap.size;
+    const argsz = head + vfio_iommu_type1_dirty_bitmap_get.size;
+    const arg = new Uint8Array(argsz);
+    const flags = VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP;
+    arg.set(vfio_iommu_type1_dirty_bitmap.bytes({ argsz, flags }));
+    const get = vfio_iommu_type1_dirty_bitmap_get.at(arg, head);
+    get.iova = iova;
+    get.size = size;
+    get.bitmap.pgsize = page;
+    get.bitmap.size = BigInt(bitmap.length);
+    get.bitmap.data = BigInt(this.#sys.addressOf(bitmap));
+    const result = this.#sys.ioctl(this.#container.fd, VFIO_IOMMU_DIRTY_PAGES, arg);
+    check(result, `VFIO_IOMMU_DIRTY_PAGES GET_BITMAP iova ${hex(iova)} size ${hex(size)}`);
+    return bitmap;
   }
 
   /** Nothing: the mappings end with the container. */
