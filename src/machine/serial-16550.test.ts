@@ -45,7 +45,7 @@ test("Serial16550 requests THR-empty when it is enabled, and withdraws it when I
   assert.equal(serial.read(REG.iir), 0x02);
   assert.equal(serial.read(REG.iir), 0x01);
   serial.write(REG.data, 0x41);
-  assert.deepEqual(log, ["irq", "output", "irq"]);
+  assert.deepEqual(log, ["irq", "irq", "output"]);
   serial.write(REG.ier, 0);
   assert.equal(serial.read(REG.iir), 0x01);
   serial.write(REG.ier, 0x02);

@@ -52,6 +52,7 @@ const LSR_IDLE = 0x40;
 const MSR_CONNECTED = 0xb0;
 const MSR_DELTAS = 0x0f;
 
+/** Called after the lock was released, so that they may use the port. */
 export interface SerialSignals {
   /** The interrupt output became active. */
   raise(): void;
@@ -67,6 +68,7 @@ export class Serial16550 {
   readonly #output: ByteRing;
   readonly #input: ByteRing;
   readonly #signals: SerialSignals;
+  #due = { raise: false, outputReady: false, inputWanted: false };
 
   /** The state of a UART after power-on, to be shared between threads. */
   static createMemory(): SharedArrayBuffer {
@@ -91,15 +93,15 @@ export class Serial16550 {
 
   /** @param offset register, 0 to 7 */
   read(offset: number): number {
-    return withLock(this.#words, WORD.lock, () => this.#read(offset));
+    return this.#locked(() => this.#read(offset));
   }
 
   write(offset: number, value: number): void {
-    withLock(this.#words, WORD.lock, () => this.#write(offset, value & 0xff));
+    this.#locked(() => this.#write(offset, value & 0xff));
   }
 
   reset(): void {
-    withLock(this.#words, WORD.lock, () => {
+    this.#locked(() => {
       for (const word of [WORD.ier, WORD.lcr, WORD.mcr, WORD.fifoEnabled, WORD.thrEmptyPending]) {
         this.#words[word] = 0;
       }
@@ -117,7 +119,7 @@ export class Serial16550 {
 
   /** Main thread: takes what the guest sent. `rearm` asks for a signal at the next byte. */
   takeOutput(rearm: boolean): Uint8Array<ArrayBuffer> {
-    return withLock(this.#words, WORD.lock, () => {
+    return this.#locked(() => {
       const wasFull = this.#output.free === 0;
       const bytes = this.#output.drain();
       this.#words[WORD.notifyOutput] = rearm ? 1 : 0;
@@ -128,13 +130,25 @@ export class Serial16550 {
 
   /** Main thread: gives the guest input. Answers how many bytes were taken. */
   offerInput(bytes: Uint8Array): number {
-    return withLock(this.#words, WORD.lock, () => {
+    return this.#locked(() => {
       let taken = 0;
       while (taken < bytes.length && this.#input.push(bytes[taken]!)) taken++;
       this.#words[WORD.notifyInput] = taken < bytes.length ? 1 : 0;
       this.#updateInterrupt();
       return taken;
     });
+  }
+
+  #locked<T>(section: () => T): T {
+    const result = withLock(this.#words, WORD.lock, section);
+    const due = this.#due;
+    if (due.raise || due.outputReady || due.inputWanted) {
+      this.#due = { raise: false, outputReady: false, inputWanted: false };
+      if (due.raise) this.#signals.raise();
+      if (due.outputReady) this.#signals.outputReady();
+      if (due.inputWanted) this.#signals.inputWanted();
+    }
+    return result;
   }
 
   #read(offset: number): number {
@@ -195,7 +209,7 @@ export class Serial16550 {
     const byte = this.#input.shift() ?? 0;
     if (this.#words[WORD.notifyInput] === 1 && this.#input.free > INPUT_CAPACITY / 2) {
       this.#words[WORD.notifyInput] = 0;
-      this.#signals.inputWanted();
+      this.#due.inputWanted = true;
     }
     this.#updateInterrupt();
     return byte;
@@ -209,7 +223,7 @@ export class Serial16550 {
       if (!this.#output.push(byte)) words[WORD.dropped]!++;
       if (words[WORD.notifyOutput] === 1) {
         words[WORD.notifyOutput] = 0;
-        this.#signals.outputReady();
+        this.#due.outputReady = true;
       }
     }
     if (this.#output.free > 0) words[WORD.thrEmptyPending] = 1;
@@ -285,6 +299,6 @@ export class Serial16550 {
     const active = this.#reason() !== IIR_NONE ? 1 : 0;
     const before = this.#words[WORD.active];
     this.#words[WORD.active] = active;
-    if (active === 1 && before === 0) this.#signals.raise();
+    if (active === 1 && before === 0) this.#due.raise = true;
   }
 }
