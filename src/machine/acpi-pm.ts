@@ -5,9 +5,11 @@
  */
 
 import type { IoHandler } from "../memory/region.ts";
-import { SLEEP_TYPE_S5 } from "./acpi/dsdt.ts";
+import { pmTimer } from "./pm-timer.ts";
 
 export const ACPI_PM_PORTS = 12;
+/** SLP_TYP of S5, as `_S5` tells the guest. */
+export const SLEEP_TYPE_S5 = 5;
 /** Offset of the PM timer in the block. */
 export const PM_TIMER_OFFSET = 8;
 
@@ -19,14 +21,6 @@ const CNT_SCI_ENABLE = 1 << 0;
 const CNT_WRITABLE = 0x1c06;
 const CNT_SLEEP_TYPE_SHIFT = 10;
 const CNT_SLEEP_ENABLE = 1 << 13;
-
-const PM_TIMER_HZ = 3_579_545;
-
-/** The free-running 32-bit PM timer; the same in every thread. */
-export function pmTimer(): number {
-  const ticks = (process.hrtime.bigint() * BigInt(PM_TIMER_HZ)) / 1_000_000_000n;
-  return Number(ticks & 0xffff_ffffn);
-}
 
 export interface AcpiPmSignals {
   setSci(level: boolean): void;

@@ -4,6 +4,7 @@
  * Sections named are of ACPI 6.5 and of the PCI Firmware Specification 3.3.
  */
 
+import { SLEEP_TYPE_S5 } from "../acpi-pm.ts";
 import {
   COM1_IRQ,
   COM1_PORT,
@@ -48,9 +49,6 @@ import {
   memoryWindow64,
   resourceTemplate,
 } from "./resources.ts";
-
-/** SLP_TYP of S5 in PM1 control; acpi-pm.ts powers off on it. */
-export const SLEEP_TYPE_S5 = 5;
 
 const PCI_HOST_BRIDGE_OSC = "33DB4D5B-1FF7-401C-9657-7441C03DD766";
 /**
