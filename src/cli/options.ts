@@ -4,6 +4,7 @@
  * its --help is printed too.
  */
 
+import type { DeviceOption } from "../machine/device-options.ts";
 import { ViaductError } from "../sys/sys-error.ts";
 
 export interface OptionSpec {
@@ -110,13 +111,10 @@ function editDistance(a: string, b: string): number {
   return row[b.length]!;
 }
 
-/** `driver,key=value,flag`; a comma inside a value is written twice. */
-export interface DeviceOption {
-  readonly driver: string;
-  readonly properties: ReadonlyMap<string, string>;
-}
-
-/** @throws {ViaductError} USAGE: no driver, a property without a name or given twice */
+/**
+ * `driver,key=value,flag`; a comma inside a value is written twice.
+ * @throws {ViaductError} USAGE: no driver, a property without a name or given twice
+ */
 export function parseDeviceOption(text: string): DeviceOption {
   const parts = text
     .replaceAll(",,", "\0")

@@ -4,7 +4,12 @@
  * others waiting for INIT. `VcpuPowerOn` brings a vCPU back there for a reset of the guest.
  */
 
-import { KVM_GET_MP_STATE, KVM_SET_MP_STATE, kvm_mp_state } from "../abi/kvm.ts";
+import {
+  KVM_CAP_TSC_DEADLINE_TIMER,
+  KVM_GET_MP_STATE,
+  KVM_SET_MP_STATE,
+  kvm_mp_state,
+} from "../abi/kvm.ts";
 import {
   KVM_GET_FPU,
   KVM_GET_LAPIC,
@@ -16,6 +21,8 @@ import {
   KVM_SET_REGS,
   KVM_SET_SREGS,
   KVM_SET_VCPU_EVENTS,
+  kvm_cpuid_entry2,
+  kvm_cpuid2,
   kvm_fpu,
   kvm_lapic_state,
   kvm_regs,
@@ -38,7 +45,9 @@ import {
   X86_CR4_PAE,
   X86_EFLAGS_FIXED,
 } from "../abi/x86.ts";
+import { guestCpuid } from "../kvm/cpuid.ts";
 import type { Sregs, Vcpu } from "../kvm/vcpu.ts";
+import type { Vm } from "../kvm/vm.ts";
 import { check } from "../sys/sys-error.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import { BOOT_CS, BOOT_DS, GDT, GDT_LIMIT, type LinuxEntry, PAGE_TABLES } from "./linux-boot.ts";
@@ -70,8 +79,29 @@ function setMsrIfThere(vcpu: Vcpu, index: number, data: bigint): void {
   }
 }
 
-/** Sets what firmware would have set. Once per vCPU, before it runs. */
-export function applyFirmwareMsrs(vcpu: Vcpu): void {
+const PHYSICAL_ADDRESS_LEAF = 0x8000_0008;
+
+/**
+ * Gives a vCPU its CPUID and sets what firmware would have set. Once, before it runs.
+ * @param supported `Kvm.supportedCpuid`
+ */
+export function prepareCpu(vm: Vm, vcpu: Vcpu, supported: Uint8Array, count: number): void {
+  const tscDeadline = vm.extension(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+  vcpu.setCpuid(guestCpuid(supported, { apicId: vcpu.id, count, tscDeadline }));
+  applyFirmwareMsrs(vcpu);
+}
+
+/** Width of a guest-physical address, 36 where CPUID does not say. */
+export function physicalAddressBits(supported: Uint8Array): number {
+  const { nent } = kvm_cpuid2.at(supported);
+  for (let i = 0; i < nent; i++) {
+    const entry = kvm_cpuid_entry2.at(supported, kvm_cpuid2.size + i * kvm_cpuid_entry2.size);
+    if (entry.function === PHYSICAL_ADDRESS_LEAF) return entry.eax & 0xff;
+  }
+  return 36;
+}
+
+function applyFirmwareMsrs(vcpu: Vcpu): void {
   for (const [index, data] of FIRMWARE_MSRS) setMsrIfThere(vcpu, index, BigInt(data));
 }
 

@@ -1,0 +1,79 @@
+/**
+ * `-device` options: a driver's name and its properties, as QEMU spells them. What a machine is
+ * told; the command line's text becomes this in cli/options.ts.
+ */
+
+import { ViaductError } from "../sys/sys-error.ts";
+
+export interface DeviceOption {
+  readonly driver: string;
+  readonly properties: ReadonlyMap<string, string>;
+}
+
+/** A property that a driver of ours reads; what is left at the end is unknown. */
+export class PropertyReader {
+  readonly #device: DeviceOption;
+  readonly #left: Map<string, string>;
+
+  constructor(device: DeviceOption) {
+    this.#device = device;
+    this.#left = new Map(device.properties);
+  }
+
+  take(name: string): string | undefined {
+    const value = this.#left.get(name);
+    this.#left.delete(name);
+    return value;
+  }
+
+  /** @throws {ViaductError} PROPERTY when not a number in the range */
+  takeNumber(name: string, max: number): number | undefined {
+    const text = this.take(name);
+    if (text === undefined) return undefined;
+    const value = /^(?:0x[\da-f]+|\d+)$/i.test(text) ? Number(text) : Number.NaN;
+    if (value <= max) return value;
+    throw this.refuse(name, text, `Give a number from 0 to ${max}.`);
+  }
+
+  /** @throws {ViaductError} PROPERTY */
+  takeSwitch(name: string): boolean | undefined {
+    const text = this.take(name);
+    if (text === undefined || text === "on") return text === undefined ? undefined : true;
+    if (text === "off") return false;
+    throw this.refuse(name, text, "Write on or off.");
+  }
+
+  /** @throws {ViaductError} PROPERTY */
+  takeOneOf<T>(name: string, values: ReadonlyMap<string, T>): T | undefined {
+    const text = this.take(name);
+    if (text === undefined) return undefined;
+    const value = values.get(text);
+    if (value !== undefined) return value;
+    throw this.refuse(name, text, `Choose one of: ${[...values.keys()].join(", ")}.`);
+  }
+
+  /** @throws {ViaductError} PROPERTY: something was given that nobody asked for */
+  finish(known: readonly string[]): void {
+    for (const [name] of this.#left) {
+      const message = `Property '${this.#device.driver}.${name}' not found`;
+      throw new ViaductError("PROPERTY", message, {
+        nextStep: `${this.#device.driver} has: ${known.join(", ")}.`,
+      });
+    }
+  }
+
+  refuse(name: string, text: string, nextStep: string): ViaductError {
+    const message = `Property '${this.#device.driver}.${name}' doesn't take value '${text}'`;
+    return new ViaductError("PROPERTY", message, { nextStep });
+  }
+}
+
+/** `slot[.function]`, both hexadecimal, as devfn. */
+export function parseGuestSlot(reader: PropertyReader): number | undefined {
+  const text = reader.take("addr");
+  if (text === undefined) return undefined;
+  const match = /^(?:0x)?([\da-f]{1,2})(?:\.([0-7]))?$/i.exec(text);
+  const slot = Number.parseInt(match?.[1] ?? "", 16);
+  if (slot < 32) return slot * 8 + Number(match?.[2] ?? 0);
+  throw reader.refuse("addr", text, "Write slot.function, for example 05.0");
+}

@@ -1,0 +1,311 @@
+/**
+ * Machine: a PC put together from its parts, its life from power-on to power-off, and what a reset
+ * does. Reading order of this folder: `memory-map.ts`, `board.ts`, here, then the parts.
+ *
+ *     prelaunch -> running <-> paused
+ *                  running -> resetting -> running      the guest reboots
+ *                  running -> shutdown                  the guest powered off, or we quit
+ *                  running -> internal-error            it cannot go on
+ */
+
+import assert from "node:assert/strict";
+import type { ExitCounters } from "../kvm/exit-counters.ts";
+import type { VcpuFailure } from "../kvm/exit-handler.ts";
+import type { IrqchipMode } from "../kvm/irqchip.ts";
+import { Kvm } from "../kvm/kvm.ts";
+import { MemorySlots } from "../kvm/memory-slots.ts";
+import type { Vcpu } from "../kvm/vcpu.ts";
+import { VcpuThreads } from "../kvm/vcpu-threads.ts";
+import type { Vm } from "../kvm/vm.ts";
+import { EventLoop } from "../sys/event-loop.ts";
+import { Owner } from "../sys/owner.ts";
+import { ViaductError } from "../sys/sys-error.ts";
+import type { Syscalls } from "../sys/syscalls.ts";
+import { acpiTables } from "./acpi/tables.ts";
+import { Board } from "./board.ts";
+import { BootFiles, type BootOptions } from "./boot-files.ts";
+import { physicalAddressBits, prepareCpu, startBootCpu, VcpuPowerOn } from "./cpu-setup.ts";
+import type { DeviceOption } from "./device-options.ts";
+import { Devices, type MakeFunction } from "./devices.ts";
+import { ExitDispatch } from "./exit-dispatch.ts";
+import { loadLinux } from "./linux-boot.ts";
+import { ACPI_TABLES_START, pciWindows } from "./memory-map.ts";
+import { type RunState, RunStates } from "./run-state.ts";
+import { SerialHost, type SerialSink } from "./serial-host.ts";
+
+export interface MachineOptions extends BootOptions {
+  /** Bytes, a multiple of 2 MiB. */
+  readonly ramSize: number;
+  readonly cpus: number;
+  readonly irqchip: IrqchipMode;
+  readonly devices: readonly DeviceOption[];
+  /** Where COM1's output goes; undefined: there is no COM1. */
+  readonly serial: SerialSink | undefined;
+  /** End instead of restarting when the guest reboots. */
+  readonly noReboot: boolean;
+  /** Told of every change of state. */
+  readonly onState?: (state: RunState) => void;
+  /** What a person should know and is no error. */
+  readonly onNote?: (note: string) => void;
+}
+
+export type EndReason = "guest-shutdown" | "guest-reset" | "host-quit" | "triple-fault" | "error";
+
+export interface MachineEnd {
+  readonly reason: EndReason;
+  /** With `error` and `triple-fault`. */
+  readonly error?: ViaductError;
+}
+
+interface Parts {
+  readonly sys: Syscalls;
+  readonly vm: Vm;
+  readonly board: Board;
+  readonly boot: BootFiles;
+  readonly vcpus: readonly Vcpu[];
+  readonly acpi: Uint8Array;
+}
+
+export class Machine {
+  /** Settles when the guest has ended; the machine is then to be closed. */
+  readonly ended: Promise<MachineEnd>;
+  readonly #options: MachineOptions;
+  readonly #parts: Parts;
+  readonly #threads: VcpuThreads;
+  readonly #devices: Devices;
+  readonly #serialHost: SerialHost | undefined;
+  readonly #powerOn: readonly VcpuPowerOn[];
+  readonly #resetHandlers = new Set<() => void>();
+  readonly #states: RunStates;
+  readonly #owner = new Owner();
+  #settle: (end: MachineEnd) => void = () => {};
+
+  private constructor(options: MachineOptions, parts: Parts) {
+    const { sys, board, vcpus } = parts;
+    this.#options = options;
+    this.#parts = parts;
+    this.ended = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+    this.#states = new RunStates((state) => options.onState?.(state));
+    this.#powerOn = vcpus.map((vcpu) => new VcpuPowerOn(sys, vcpu));
+    this.#devices = new Devices(board);
+    this.#serialHost = options.serial && new SerialHost(board.serial, options.serial);
+    const events = {
+      ioapicEoi: (vector: number) => board.platform.ioapic?.endOfInterrupt(vector),
+      tripleFault: (vcpu: number) => this.#tripleFault(vcpu),
+      systemEvent: () => this.#guestReset(),
+      failed: (failure: VcpuFailure) => this.#vcpuFailed(failure),
+    };
+    this.#threads = VcpuThreads.create(sys, {
+      vcpus,
+      entry: new URL("./vcpu-entry.js", import.meta.url),
+      shared: board.fastPath,
+      handler: new ExitDispatch(board.memory, board.io, events),
+      onCrash: (error) => this.#fail(error),
+    });
+  }
+
+  /**
+   * Puts the machine together: everything but running it.
+   * @throws {ViaductError} what the host refused; nothing is held then
+   */
+  static async create(sys: Syscalls, options: MachineOptions): Promise<Machine> {
+    using owner = new Owner();
+    const boot = owner.own(BootFiles.open(options));
+    const kvm = owner.own(Kvm.open(sys));
+    const vm = owner.own(kvm.createVm());
+    const { note } = vm.createIrqchip(options.irqchip);
+    if (note !== undefined) options.onNote?.(note);
+    const board = owner.own(
+      Board.create(
+        vm,
+        { ramSize: options.ramSize, serial: options.serial !== undefined },
+        { powerOff: () => machine.#end("guest-shutdown"), reset: () => machine.#guestReset() },
+      ),
+    );
+    const supported = kvm.supportedCpuid();
+    const vcpus: Vcpu[] = [];
+    for (let id = 0; id < options.cpus; id++) {
+      const vcpu = owner.own(vm.createVcpu(id));
+      prepareCpu(vm, vcpu, supported, options.cpus);
+      vcpus.push(vcpu);
+    }
+    const acpi = acpiTables({
+      address: ACPI_TABLES_START,
+      apicIds: vcpus.map(({ id }) => id),
+      windows: pciWindows(board.ram, physicalAddressBits(supported)),
+      serial: options.serial !== undefined,
+    }).bytes;
+    const machine = new Machine(options, { sys, vm, board, boot, vcpus, acpi });
+    machine.#owner.own(owner.move());
+    await machine.#connect();
+    return machine;
+  }
+
+  get state(): RunState {
+    return this.#states.current;
+  }
+
+  get exitCounters(): ExitCounters {
+    return this.#threads.counters;
+  }
+
+  /** Text for the guest's serial port. */
+  type(bytes: Uint8Array): void {
+    this.#serialHost?.type(bytes);
+  }
+
+  /** Begins to run the guest. @throws {ViaductError} kernel and initrd do not fit */
+  async start(): Promise<void> {
+    this.#loadGuest();
+    await this.#threads.paused();
+    if (this.#states.ended) return;
+    this.#states.enter("running");
+    this.#threads.resume();
+  }
+
+  async pause(): Promise<void> {
+    if (this.state !== "running") return;
+    this.#states.enter("paused");
+    await this.#threads.pause();
+  }
+
+  resume(): void {
+    if (this.state !== "paused") return;
+    this.#states.enter("running");
+    this.#threads.resume();
+  }
+
+  pressPowerButton(): void {
+    this.#parts.board.acpiPm.pressPowerButton();
+  }
+
+  /** Resets the guest, as its reset button would. */
+  async reset(): Promise<void> {
+    if (this.state !== "running" && this.state !== "paused") return;
+    this.#states.enter("resetting");
+    await this.#threads.pause();
+    if (this.#states.ended) return;
+    try {
+      const { board } = this.#parts;
+      for (const handler of [...this.#resetHandlers]) handler();
+      board.reset();
+      for (const powerOn of this.#powerOn) powerOn.restore();
+      this.#loadGuest();
+    } catch (error) {
+      this.#fail(asFailure("Cannot reset the guest", error));
+      return;
+    }
+    this.#states.enter("running");
+    this.#threads.resume();
+  }
+
+  /** Stops the guest at once. */
+  quit(): void {
+    this.#end("host-quit");
+  }
+
+  /** Gives everything back to the host. Call it once, whatever happened. */
+  async close(): Promise<void> {
+    await this.#threads.stop();
+    this.#serialHost?.flush();
+    this.#serialHost?.[Symbol.dispose]();
+    this.#owner[Symbol.dispose]();
+  }
+
+  async #connect(): Promise<void> {
+    const { sys, vm, board } = this.#parts;
+    const owner = this.#owner;
+    const { devices } = this.#options;
+    try {
+      owner.own(board.memory.listen(new MemorySlots(vm)));
+      const loop = owner.own(EventLoop.create(sys));
+      owner.own(loop.watch(board.serialAttention.fd, () => this.#serialAttention()));
+      const make = await this.#assignment();
+      owner.own(this.#devices);
+      this.#devices.addRootPorts(devices);
+      this.#devices.addFunctions(devices, make);
+    } catch (error) {
+      await this.close();
+      throw error;
+    }
+  }
+
+  /** Only a machine with assigned devices loads the code for them. */
+  async #assignment(): Promise<MakeFunction> {
+    const ports = this.#options.devices.every(({ driver }) => driver === "pcie-root-port");
+    if (ports) return () => assert.fail("a root port is no function of its own");
+    const { VfioDevices } = await import("./vfio-devices.ts");
+    const vfio = VfioDevices.create({
+      vm: this.#parts.vm,
+      board: this.#parts.board,
+      devices: this.#devices,
+      fail: (error) => this.#fail(error),
+      onReset: (handler) => this.#onReset(handler),
+    });
+    return this.#owner.own(vfio).make;
+  }
+
+  #onReset(handler: () => void): Disposable {
+    this.#resetHandlers.add(handler);
+    return { [Symbol.dispose]: () => void this.#resetHandlers.delete(handler) };
+  }
+
+  #loadGuest(): void {
+    const { board, boot, vcpus, acpi } = this.#parts;
+    startBootCpu(vcpus[0]!, loadLinux(board.lowRam, board.ram, boot.image, acpi));
+  }
+
+  #serialAttention(): void {
+    this.#parts.board.serialAttention.drain();
+    this.#serialHost?.outputReady();
+    this.#serialHost?.inputWanted();
+  }
+
+  #guestReset(): void {
+    if (this.state !== "running") return;
+    if (this.#options.noReboot) this.#end("guest-reset");
+    else void this.reset();
+  }
+
+  #tripleFault(vcpu: number): void {
+    if (this.state !== "running") return;
+    if (!this.#options.noReboot) {
+      this.#options.onNote?.(`vCPU ${vcpu}: triple fault; the guest restarts`);
+      void this.reset();
+      return;
+    }
+    const error = new ViaductError("KVM_FAILED", `vCPU ${vcpu}: The guest died of a triple fault`, {
+      nextStep: "Boot with earlyprintk=ttyS0 in --append to see how far it came.",
+    });
+    this.#end("triple-fault", error);
+  }
+
+  #vcpuFailed({ vcpu, what, data }: VcpuFailure): void {
+    const values = data.map((value) => ` 0x${value.toString(16)}`).join("");
+    const message = `vCPU ${vcpu}: The guest cannot go on: ${what}${values}`;
+    this.#fail(
+      new ViaductError("KVM_FAILED", message, {
+        nextStep: "The host's kernel log (dmesg) may say more.",
+      }),
+    );
+  }
+
+  #fail(error: ViaductError): void {
+    if (this.#states.ended) return;
+    this.#states.enter("internal-error");
+    this.#settle({ reason: "error", error });
+  }
+
+  #end(reason: EndReason, error?: ViaductError): void {
+    if (this.#states.ended) return;
+    this.#states.enter("shutdown");
+    this.#settle(error === undefined ? { reason } : { reason, error });
+  }
+}
+
+function asFailure(action: string, error: unknown): ViaductError {
+  if (error instanceof ViaductError) return error;
+  return new ViaductError("KVM_FAILED", `${action}: ${(error as Error).message}`, { cause: error });
+}

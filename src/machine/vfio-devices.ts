@@ -1,0 +1,90 @@
+/**
+ * Assigned devices on the board: what vfio/ asks of the machine, and the drivers of `-device` that
+ * need it. Imported only when a machine has such a device.
+ */
+
+import type { Vm } from "../kvm/vm.ts";
+import { EventLoop } from "../sys/event-loop.ts";
+import { Owner } from "../sys/owner.ts";
+import { ViaductError } from "../sys/sys-error.ts";
+import { KvmVfioDevice } from "../vfio/kvm-device.ts";
+import { hostClock, type VfioPciEnvironment } from "../vfio/pci/environment.ts";
+import { parseProperties, type VfioPciDriver } from "../vfio/pci/properties.ts";
+import { VfioPciFunction } from "../vfio/pci/vfio-pci.ts";
+import { VfioState } from "../vfio/state.ts";
+import type { Board } from "./board.ts";
+import type { DeviceOption } from "./device-options.ts";
+import type { Devices, MakeFunction } from "./devices.ts";
+
+const DRIVERS: readonly string[] = ["vfio-pci", "vfio-pci-nohotplug"] satisfies VfioPciDriver[];
+
+export interface VfioHost {
+  readonly vm: Vm;
+  readonly board: Board;
+  readonly devices: Devices;
+  /** The guest must not go on. */
+  fail(error: ViaductError): void;
+  /** Calls `handler` at each reset of the machine, until disposed. */
+  onReset(handler: () => void): Disposable;
+}
+
+/** The part of VFIO's state that a machine has once; its devices come and go. */
+export class VfioDevices implements Disposable {
+  readonly #env: VfioPciEnvironment;
+  readonly #owner: Owner;
+
+  private constructor(env: VfioPciEnvironment, owner: Owner) {
+    this.#env = env;
+    this.#owner = owner;
+  }
+
+  static create(host: VfioHost): VfioDevices {
+    using owner = new Owner();
+    const { sys } = host.vm;
+    const kvmDevice = owner.own(new KvmVfioDevice(sys, host.vm.fd));
+    const loop = owner.own(EventLoop.create(sys));
+    const vfio = new VfioState(sys, {
+      kvmDevice,
+      onFatal: (error) => host.fail(error),
+      onMachineReset: (handler) => host.onReset(handler),
+    });
+    const env: VfioPciEnvironment = {
+      vfio,
+      loop,
+      addressSpace: host.board.memory,
+      clock: hostClock,
+      onUnrecoverableError: (fn) => {
+        const message = `${fn.name}: The device reported an error that it cannot recover from`;
+        host.fail(
+          new ViaductError("DEVICE_UNSUPPORTED", message, {
+            nextStep: "The host's kernel log (dmesg) says which error it was.",
+          }),
+        );
+      },
+      onRemovalRequest: (fn) => {
+        fn.onUnplugged = () => fn[Symbol.dispose]();
+        const asked = host.devices.portOf(fn)?.requestUnplug() ?? false;
+        const what = asked ? "the guest was asked to let go of it" : "the guest cannot be asked";
+        vfio.report(`${fn.name}: The host wants the device back: ${what}`);
+      },
+    };
+    return new VfioDevices(env, owner.move());
+  }
+
+  /** @throws {ViaductError} PROPERTY for a driver that is not there */
+  readonly make: MakeFunction = (option: DeviceOption, place) => {
+    if (!DRIVERS.includes(option.driver)) {
+      throw new ViaductError("PROPERTY", `-device ${option.driver}: There is no such device`, {
+        nextStep: `Devices: pcie-root-port, ${DRIVERS.join(", ")}.`,
+      });
+    }
+    const driver = option.driver as VfioPciDriver;
+    const properties = parseProperties(Object.fromEntries(option.properties), driver);
+    return VfioPciFunction.create({ properties, ...place, env: this.#env });
+  };
+
+  /** After the devices. */
+  [Symbol.dispose](): void {
+    this.#owner[Symbol.dispose]();
+  }
+}
