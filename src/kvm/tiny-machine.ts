@@ -80,7 +80,8 @@ export const asm = {
     0x49, // dec ecx
     ...[0x0f, 0x85, ...le32(-(body.length + 7) >>> 0)], // jnz body
   ],
-  done: [0x66, 0xba, 0xf4, 0x00, 0xee, 0xeb, 0xfd],
+  /** One write to port 0xf4, and then nothing more to count. */
+  done: [0x66, 0xba, 0xf4, 0x00, 0xee, 0xeb, 0xfe],
 } as const;
 
 const open = new Set<TinyMachine>();
