@@ -49,20 +49,20 @@ export function exitStatus(error: ViaductError): number {
 }
 
 function help(): string {
-  const verbs = Object.entries(VERBS).map(
-    ([name, { summary }]) => `  ${name.padEnd(10)}${summary}`,
-  );
+  const line = ([name, { summary }]: [string, Entry]) => `  ${name.padEnd(10)}${summary}`;
   return `usage: viaduct VERB [OPTION...]
 
 Gives a virtual machine direct access to a device, through VFIO.
 
-${verbs.join("\n")}
+${Object.entries(VERBS).map(line).join("\n")}
 
 "viaduct VERB --help" describes a verb.
 `;
 }
 
-/** Errors of the host are for people: what happened, and what to do. A stack is for our own bugs. */
+/**
+ * Errors of the host are for people: what happened, and what to do. A stack is for our own bugs.
+ */
 function report(error: unknown): number {
   if (!(error instanceof ViaductError)) throw error;
   process.stderr.write(`viaduct: ${error.message}\n`);
