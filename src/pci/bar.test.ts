@@ -1,6 +1,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { createAddressSpace } from "../memory/address-space.ts";
 import { MemoryRegion } from "../memory/region.ts";
+import { check } from "../sys/sys-error.ts";
 import { devfnOf } from "./bus.ts";
 import { PciFunction } from "./function.ts";
 import { RecordingPlatform } from "./recording-platform.ts";
@@ -102,6 +104,29 @@ test("dispose takes the function off the bus", () => {
   assert.equal(root.bus.memory.placed.length, 0);
   assert.equal(root.readConfig(0x08, 4, 4), 0xffffffff);
   fn[Symbol.dispose]();
+});
+
+test("a place that the host refuses is reported, never thrown at the guest", () => {
+  const memory = new MemoryRegion("memory", "container", 1n << 64n);
+  using space = createAddressSpace("memory", memory);
+  const refused: string[] = [];
+  const root = new RootComplex({
+    platform: new RecordingPlatform(),
+    memory,
+    transaction: (change) => space.transaction(change),
+    mapFailed: (error) => refused.push(error.message),
+  });
+  const fn = new PciFunction({ name: "device", bus: root.bus, devfn: devfnOf(1) });
+  root.bus.attach(fn);
+  fn.registerBar(0, region(0x1000), { kind: "mem64" });
+  const add = () => check(-22, "memory slot");
+  using _listening = space.listen({ priority: 0, add, remove: () => {} });
+  fn.writeConfig(0x14, 4, 0xffff0000);
+  fn.writeConfig(COMMAND, 2, 2);
+  assert.deepEqual(refused, ["memory slot: EINVAL"]);
+  assert.equal(fn.barAddress(0), 0xffff_0000_0000_0000n);
+  fn.writeConfig(COMMAND, 2, 0);
+  assert.equal(space.sections.length, 0);
 });
 
 test("spec F3: header type bit 7 follows multifunction", () => {

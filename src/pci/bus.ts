@@ -22,8 +22,11 @@ export interface PciRoot {
   readonly platform: PciPlatform;
   readonly intx: IntxLines;
   readonly sharedConfig: SharedConfig;
-  /** Runs `change` so that address spaces show its net effect once. */
-  transaction<T>(change: () => T): T;
+  /**
+   * Runs `change` so that address spaces show its net effect once. What the host refuses of it is
+   * reported, not thrown: the guest chose where its BARs lie.
+   */
+  transaction(change: () => void): void;
   /** A function came or went, or a bus number, reset or power state changed. */
   topologyChanged(): void;
 }

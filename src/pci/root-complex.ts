@@ -6,6 +6,7 @@
 
 import * as pci from "../abi/pci-regs.ts";
 import type { IoHandler, MemoryRegion } from "../memory/region.ts";
+import { SysError, ViaductError } from "../sys/sys-error.ts";
 import { PciBus, type PciRoot } from "./bus.ts";
 import { allOnes, type ConfigMemory } from "./config-space.ts";
 import { PciFunction } from "./function.ts";
@@ -26,7 +27,12 @@ export interface RootComplexOptions {
   readonly memory?: MemoryRegion;
   readonly io?: MemoryRegion;
   /** Groups changes of both address spaces; at once when absent. */
-  readonly transaction?: <T>(change: () => T) => T;
+  readonly transaction?: (change: () => void) => void;
+  /**
+   * Told when a listener of an address space refused what a guest's BARs ask for (an address that
+   * KVM does not have, no slot left). The BAR stays trapped. Dropped when absent.
+   */
+  readonly mapFailed?: (error: SysError | ViaductError) => void;
 }
 
 interface Identity {
@@ -53,13 +59,15 @@ export class RootComplex implements PciRoot, Disposable {
   readonly ecam: IoHandler;
   /** Ports 0xcf8 to 0xcff; offsets count from 0xcf8. */
   readonly configPorts: IoHandler;
-  readonly #transaction: <T>(change: () => T) => T;
+  readonly #transaction: (change: () => void) => void;
+  readonly #mapFailed: (error: SysError | ViaductError) => void;
   #present = new Map<number, PciFunction>();
 
   constructor(options: RootComplexOptions) {
     this.platform = options.platform;
     this.intx = new IntxLines(options.platform);
     this.#transaction = options.transaction ?? ((change) => change());
+    this.#mapFailed = options.mapFailed ?? (() => {});
     this.bus = new PciBus({
       name: "pcie.0",
       root: this,
@@ -81,8 +89,13 @@ export class RootComplex implements PciRoot, Disposable {
     };
   }
 
-  transaction<T>(change: () => T): T {
-    return this.#transaction(change);
+  transaction(change: () => void): void {
+    try {
+      this.#transaction(change);
+    } catch (error) {
+      if (!(error instanceof SysError || error instanceof ViaductError)) throw error;
+      this.#mapFailed(error);
+    }
   }
 
   /** The function that answers at a bus/device/function now. */
