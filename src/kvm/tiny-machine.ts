@@ -16,6 +16,7 @@ import { MemoryRegion } from "../memory/region.ts";
 import { Ledger } from "../sim/ledger.ts";
 import { nativeSyscalls } from "../sys/native.ts";
 import { Owner } from "../sys/owner.ts";
+import type { Syscalls } from "../sys/syscalls.ts";
 import type { ExitHandler, VcpuFailure } from "./exit-handler.ts";
 import type { IrqchipMode } from "./irqchip.ts";
 import { Kvm } from "./kvm.ts";
@@ -84,6 +85,17 @@ export const asm = {
   done: [0x66, 0xba, 0xf4, 0x00, 0xee, 0xeb, 0xfe],
 } as const;
 
+export interface TinyMachineOptions {
+  readonly irqchip?: IrqchipMode;
+  readonly vcpus?: number;
+  /** Instead of a ledger, whose books cost time. */
+  readonly sys?: Syscalls;
+  /** Another Worker and another main thread than the tests'. */
+  readonly entry?: URL;
+  readonly shared?: unknown;
+  readonly handler?: ExitHandler;
+}
+
 const open = new Set<TinyMachine>();
 
 /** After each test: a machine that a failing test left would keep the process alive. */
@@ -107,11 +119,12 @@ export class TinyMachine implements Disposable {
   readonly #owner = new Owner();
   #done: (() => void) | undefined;
 
-  constructor(options: { irqchip?: IrqchipMode; vcpus?: number } = {}) {
+  constructor(options: TinyMachineOptions = {}) {
     const own = <T extends Disposable>(resource: T) => this.#owner.own(resource);
-    this.kvm = own(Kvm.open(this.ledger));
+    const sys = options.sys ?? this.ledger;
+    this.kvm = own(Kvm.open(sys));
     this.vm = own(this.kvm.createVm());
-    this.ram = own(GuestRam.create(this.ledger, { name: "ram", size: RAM_SIZE }));
+    this.ram = own(GuestRam.create(sys, { name: "ram", size: RAM_SIZE }));
     this.root.add(this.ram.region(), 0n);
     const memory = own(createAddressSpace("memory", this.root));
     this.memory = memory;
@@ -123,11 +136,11 @@ export class TinyMachine implements Disposable {
     this.#writeTables();
     for (const vcpu of this.vcpus) enterProtectedMode(vcpu);
     this.threads = own(
-      VcpuThreads.create(this.ledger, {
+      VcpuThreads.create(sys, {
         vcpus: this.vcpus,
-        entry: new URL("tiny-vcpu-entry.js", import.meta.url),
-        shared: this.words,
-        handler: this.#handler(),
+        entry: options.entry ?? new URL("tiny-vcpu-entry.js", import.meta.url),
+        shared: options.shared ?? this.words,
+        handler: options.handler ?? this.#handler(),
         onCrash: (error) => {
           throw error;
         },

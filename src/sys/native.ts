@@ -62,10 +62,13 @@ function call(name: keyof typeof PROTOTYPES, ...args: unknown[]): number {
 }
 
 class NativeSyscalls implements Syscalls {
-  // The two calls of the data path's edge (KVM_RUN, config reads) are bound up front.
+  // The calls of a trapped access (KVM_RUN, config reads, doorbells) are bound up front: looking
+  // the function up and spreading the arguments costs as much as the system call.
   readonly #ioctlInteger = native("ioctlInteger");
   readonly #ioctlPointer = native("ioctlPointer");
   readonly #pread = native("pread");
+  readonly #read = native("read");
+  readonly #write = native("write");
 
   open(path: string, flags: number, mode = 0): number {
     return call("open", path, flags, mode);
@@ -76,11 +79,11 @@ class NativeSyscalls implements Syscalls {
   }
 
   read(fd: number, into: Bytes): number {
-    return call("read", fd, into, into.byteLength);
+    return kernelResult(this.#read(fd, into, into.byteLength));
   }
 
   write(fd: number, from: Bytes): number {
-    return call("write", fd, from, from.byteLength);
+    return kernelResult(this.#write(fd, from, from.byteLength));
   }
 
   pread(fd: number, into: Bytes, offset: number): number {
