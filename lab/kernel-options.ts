@@ -4,7 +4,8 @@
  * injection, so one is built.
  *
  * Not obvious: without PCI_MMCONFIG there is no extended config space; without PCIEASPM the
- * firmware never grants AER; without KVM_IOAPIC there is no full in-kernel irqchip.
+ * firmware never grants AER; without KVM_IOAPIC there is no full in-kernel irqchip. It is a guest's
+ * kernel too: the last two lines are the drivers of devices that only guests use.
  */
 
 const OPTIONS = `
@@ -37,7 +38,9 @@ const OPTIONS = `
   DMABUF_HEAPS_SYSTEM SYNC_FILE IKCONFIG IKCONFIG_PROC DEVMEM MAGIC_SYSRQ FW_CFG_SYSFS
   FW_CFG_SYSFS_CMDLINE RTC_CLASS RTC_DRV_CMOS HW_RANDOM HW_RANDOM_VIRTIO INPUT SERIO RELOCATABLE
   UNWINDER_FRAME_POINTER KERNEL_GZIP CC_OPTIMIZE_FOR_PERFORMANCE LOCALVERSION="-lab"
-  CPU_MITIGATIONS=n VT=n IPV6=n MODVERSIONS=n
+  CPU_MITIGATIONS=n VT=n IPV6=n MODVERSIONS=n USERFAULTFD PTE_MARKER_UFFD_WP
+  NET_VENDOR_REALTEK 8139CP 8139TOO USB_SUPPORT USB USB_PCI USB_XHCI_HCD USB_XHCI_PCI
+  USB_STORAGE SOUND SND SND_PCI SND_HDA_INTEL SND_HDA_GENERIC
 `;
 
 /** The options as a kernel config fragment (`KCONFIG_ALLCONFIG`). */
