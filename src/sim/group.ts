@@ -127,9 +127,9 @@ export class SoftwareGroup implements SoftwareFile {
     const end = bytes.indexOf(0);
     if (end < 0) return refusal("EINVAL");
     const [name, token] = new TextDecoder().decode(bytes.subarray(0, end)).split(" vf_token=");
-    if (this.#container?.table === undefined || !this.viable) return refusal("EINVAL");
     const device = this.devices.find((other) => other.name === name);
     if (device === undefined || !/vfio/.test(device.driver ?? "")) return refusal("ENODEV");
+    if (this.#container?.table === undefined || !this.viable) return refusal("EINVAL");
     if (device.vfToken !== undefined && device.vfToken !== token) return refusal("EACCES");
     return this.#host.openDevice(device);
   }
