@@ -4,6 +4,7 @@
  */
 
 import { ViaductError } from "../sys/sys-error.ts";
+import { EXIT, exitStatus } from "./exit-status.ts";
 
 /** What a verb's file exports. */
 interface Verb {
@@ -16,37 +17,19 @@ interface Entry {
   readonly load: () => Promise<Verb>;
 }
 
-const VERBS: Readonly<Record<string, Entry>> = {};
+/** Every verb, in the order of the help. */
+const VERBS: Readonly<Record<string, Entry>> = {
+  list: {
+    summary: "PCI devices with their IOMMU groups and drivers",
+    load: () => import("./list.ts"),
+  },
+  groups: {
+    summary: "IOMMU groups, and whether VFIO would take them",
+    load: () => import("./groups.ts"),
+  },
+};
 
-/** Exit statuses, the same for every verb (docs/cli). */
-export const EXIT = {
-  DONE: 0,
-  REFUSED: 1,
-  USAGE: 2,
-  NOT_PERMITTED: 3,
-  NOT_FOUND: 4,
-  UNSUPPORTED: 5,
-  GUEST_FAILED: 6,
-} as const;
-
-/** The exit status that a refusal of the host ends with. */
-export function exitStatus(error: ViaductError): number {
-  switch (error.code) {
-    case "USAGE":
-    case "PROPERTY":
-      return EXIT.USAGE;
-    case "NO_PERMISSION":
-      return EXIT.NOT_PERMITTED;
-    case "DEVICE_NOT_FOUND":
-      return EXIT.NOT_FOUND;
-    case "KVM_MISSING":
-    case "VFIO_MISSING":
-    case "NO_IOMMU_GROUP":
-      return EXIT.UNSUPPORTED;
-    default:
-      return EXIT.REFUSED;
-  }
-}
+const ALIASES: Readonly<Record<string, string>> = { ls: "list" };
 
 function help(): string {
   const line = ([name, { summary }]: [string, Entry]) => `  ${name.padEnd(10)}${summary}`;
@@ -63,8 +46,15 @@ ${Object.entries(VERBS).map(line).join("\n")}
 /**
  * Errors of the host are for people: what happened, and what to do. A stack is for our own bugs.
  */
-function report(error: unknown): number {
+function report(error: unknown, json: boolean): number {
   if (!(error instanceof ViaductError)) throw error;
+  if (json) {
+    const { code, message, nextStep } = error;
+    process.stderr.write(
+      `${JSON.stringify({ schemaVersion: 1, error: { code, message, nextStep } })}\n`,
+    );
+    return exitStatus(error);
+  }
   process.stderr.write(`viaduct: ${error.message}\n`);
   if (error.nextStep !== undefined) process.stderr.write(`  next: ${error.nextStep}\n`);
   return exitStatus(error);
@@ -77,7 +67,8 @@ export async function main(args: readonly string[]): Promise<number> {
     process.stdout.write(help());
     return name === undefined ? EXIT.USAGE : EXIT.DONE;
   }
-  const verb = Object.hasOwn(VERBS, name) ? VERBS[name] : undefined;
+  const full = ALIASES[name] ?? name;
+  const verb = Object.hasOwn(VERBS, full) ? VERBS[full] : undefined;
   if (!verb) {
     process.stderr.write(`viaduct: no verb "${name}"\n${help()}`);
     return EXIT.USAGE;
@@ -85,6 +76,6 @@ export async function main(args: readonly string[]): Promise<number> {
   try {
     return await (await verb.load()).run(rest);
   } catch (error) {
-    return report(error);
+    return report(error, rest.includes("--json"));
   }
 }

@@ -1,0 +1,86 @@
+/**
+ * Host: the PCI devices and IOMMU groups of one HostTree, found once. Read next: pci-device.ts for
+ * a device, groups.ts for groups, find-device.ts for how a user's words become devices.
+ */
+
+import { isFullAddress } from "./pci-address.ts";
+import { HostDevice } from "./pci-device.ts";
+import type { HostTree } from "./tree.ts";
+import { blocksGroup } from "./viability.ts";
+
+export interface HostGroup {
+  readonly number: number;
+  readonly devices: readonly HostDevice[];
+}
+
+export class Host {
+  readonly tree: HostTree;
+  /** In order of address. */
+  readonly devices: readonly HostDevice[];
+  private readonly byAddress: ReadonlyMap<string, HostDevice>;
+  private knownGroups: ReadonlyMap<number, HostGroup> | undefined;
+
+  private constructor(tree: HostTree, devices: readonly HostDevice[]) {
+    this.tree = tree;
+    this.devices = devices;
+    this.byAddress = new Map(devices.map((device) => [device.address, device]));
+  }
+
+  /** Lists `/sys/bus/pci/devices`; a host without PCI has no devices. */
+  static scan(tree: HostTree): Host {
+    const names = tree.names("/sys/bus/pci/devices").filter(isFullAddress);
+    return new Host(
+      tree,
+      names.map((name) => new HostDevice(tree, name)),
+    );
+  }
+
+  device(address: string): HostDevice | undefined {
+    return this.byAddress.get(address);
+  }
+
+  /** By number, in order. */
+  get groups(): ReadonlyMap<number, HostGroup> {
+    if (this.knownGroups === undefined) {
+      const members = new Map<number, HostDevice[]>();
+      for (const device of this.devices) {
+        if (device.group === undefined) continue;
+        const list = members.get(device.group);
+        if (list === undefined) members.set(device.group, [device]);
+        else list.push(device);
+      }
+      const sorted = [...members].sort(([a], [b]) => a - b);
+      this.knownGroups = new Map(
+        sorted.map(([number, devices]) => [number, { number, devices }] as const),
+      );
+    }
+    return this.knownGroups;
+  }
+
+  /** The devices that travel together: the group's, or the device alone where there is none. */
+  companions(device: HostDevice): readonly HostDevice[] {
+    if (device.group === undefined) return [device];
+    return this.groups.get(device.group)?.devices ?? [device];
+  }
+}
+
+/** The members that keep VFIO from taking the group. */
+export function blockersOf(group: HostGroup): HostDevice[] {
+  return group.devices.filter(
+    (device) => blocksGroup(device.driver) && device.vfioDevice === undefined,
+  );
+}
+
+/**
+ * `viable`: VFIO would take it now. `in use`: a member is with a host driver. `unbound`: nothing
+ * is in the way but no member has a VFIO driver yet.
+ */
+export type GroupVerdict = "viable" | "unbound" | "in use";
+
+export function verdictOf(group: HostGroup): GroupVerdict {
+  if (blockersOf(group).length > 0) return "in use";
+  const bound = group.devices.some(
+    (device) => /vfio/.test(device.driver ?? "") || device.vfioDevice !== undefined,
+  );
+  return bound ? "viable" : "unbound";
+}

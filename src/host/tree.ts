@@ -1,0 +1,92 @@
+/**
+ * HostTree: the one reader of a host's sysfs, procfs, devices and logs. The same functions serve
+ * the running host, a captured tree (`--root DIR`) and a bundle, and nothing read here throws: a
+ * file that is not there, may not be read, or vanished between two reads is an answer.
+ */
+
+import type { FileStatus, TreeSource } from "./tree-source.ts";
+import { DiskSource } from "./tree-source.ts";
+
+/** Why a value could not be had: `absent` is a fact about the host, the others are not. */
+export type Missing = "absent" | "denied" | "unreadable";
+
+export type Reading<T> =
+  | { readonly value: T; readonly missing?: undefined }
+  | { readonly value?: undefined; readonly missing: Missing; readonly path: string };
+
+/** Errno names that mean: there is no such thing. */
+const ABSENT = new Set(["ENOENT", "ENOTDIR", "ENODEV", "ENXIO"]);
+const DENIED = new Set(["EACCES", "EPERM"]);
+
+export class HostTree {
+  /** The running host, which alone can be written to and asked for its own limits. */
+  readonly isLive: boolean;
+  /** How messages name it. */
+  readonly name: string;
+  private readonly source: TreeSource;
+
+  constructor(source: TreeSource, options: { isLive?: boolean; name?: string } = {}) {
+    this.source = source;
+    this.isLive = options.isLive ?? false;
+    this.name = options.name ?? "the captured tree";
+  }
+
+  static live(): HostTree {
+    return new HostTree(new DiskSource(""), { isLive: true, name: "this host" });
+  }
+
+  static folder(root: string): HostTree {
+    return new HostTree(new DiskSource(root), { name: root });
+  }
+
+  /** A text file without its last line end. */
+  read(path: string): Reading<string> {
+    return this.attempt(path, () => this.source.text(path).trimEnd());
+  }
+
+  text(path: string): string | undefined {
+    return this.read(path).value;
+  }
+
+  bytes(path: string): Reading<Uint8Array> {
+    return this.attempt(path, () => this.source.bytes(path));
+  }
+
+  /** The names in a folder, in code point order; numbers are the caller's to sort. */
+  list(path: string): Reading<string[]> {
+    return this.attempt(path, () => this.source.names(path).sort());
+  }
+
+  names(path: string): readonly string[] {
+    return this.list(path).value ?? [];
+  }
+
+  /** Where a symbolic link points, as written. */
+  link(path: string): Reading<string> {
+    return this.attempt(path, () => this.source.link(path));
+  }
+
+  /** The last component of a link: sysfs names drivers, groups and buses so. */
+  linkName(path: string): string | undefined {
+    const target = this.link(path).value;
+    return target?.slice(target.lastIndexOf("/") + 1);
+  }
+
+  status(path: string): Reading<FileStatus> {
+    return this.attempt(path, () => this.source.status(path));
+  }
+
+  has(path: string): boolean {
+    return this.status(path).value !== undefined;
+  }
+
+  private attempt<T>(path: string, get: () => T): Reading<T> {
+    try {
+      return { value: get() };
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code ?? "";
+      const missing = ABSENT.has(code) ? "absent" : DENIED.has(code) ? "denied" : "unreadable";
+      return { missing, path };
+    }
+  }
+}
