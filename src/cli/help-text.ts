@@ -116,6 +116,7 @@ export function manPage(definition: CommandDefinition): string {
 
 function roff(text: string): string {
   return text
+    .replace(/\s+/g, " ")
     .replaceAll("\\", "\\e")
     .replaceAll("-", "\\-")
     .replace(/^([.'])/gm, "\\&$1");

@@ -22,8 +22,11 @@ export const command: CommandDefinition = {
   aliases: ["ls"],
   summary: "PCI devices with their IOMMU groups and drivers",
   description: [
-    "Prints a line for each PCI device, as lspci does, and at its end the IOMMU group and the driver.",
-    "The flags mean what they mean to lspci. With -v it says everything that decides whether the device can be assigned: the group's verdict, reset methods, power state, NUMA node, SR-IOV role, BARs, and which process has the group open.",
+    `Prints a line for each PCI device, as lspci does, and at its end the IOMMU group and the
+    driver.`,
+    `The flags mean what they mean to lspci. With -v it says everything that decides whether the
+    device can be assigned: the group's verdict, reset methods, power state, NUMA node, SR-IOV role,
+    BARs, and which process has the group open.`,
   ],
   operands: [
     {

@@ -59,15 +59,23 @@ function notFound(host: Host, text: string, why: string): ViaductError {
   return new ViaductError("DEVICE_NOT_FOUND", `${text}: ${why}`, { nextStep });
 }
 
+const part = (digits: string) => `(${digits}|\\*)?`;
+const HEX = "[0-9a-f]";
+const SLOT_FILTER = new RegExp(
+  `^(?:(?:${part(`${HEX}{1,8}`)}:)?${part(`${HEX}{1,2}`)}:)?${part(`${HEX}{1,2}`)}(?:\\.${part("[0-7]")})?$`,
+  "i",
+);
+const ID_FILTER = new RegExp(
+  `^${part(`${HEX}{1,4}`)}(?::${part(`${HEX}{1,4}`)}(?::${part("[0-9a-fx]{1,4}")}(?::${part(`${HEX}{1,2}`)})?)?)?$`,
+  "i",
+);
+
 /**
  * lspci's `-s [[[[domain]:]bus]:][device][.[function]]`; each part may be missing or `*`.
  * @returns undefined when it is not such a filter
  */
 export function slotFilter(text: string): ((device: HostDevice) => boolean) | undefined {
-  const match =
-    /^(?:(?:([0-9a-f]{1,8}|\*)?:)?([0-9a-f]{1,2}|\*)?:)?([0-9a-f]{1,2}|\*)?(?:\.([0-7]|\*)?)?$/i.exec(
-      text,
-    );
+  const match = SLOT_FILTER.exec(text);
   if (match === null) return undefined;
   const [domain, bus, slot, fn] = match
     .slice(1)
@@ -85,10 +93,7 @@ export function slotFilter(text: string): ((device: HostDevice) => boolean) | un
 
 /** lspci's `-d [vendor]:[device][:class[:prog-if]]`; `x` stands for any hex digit of the class. */
 export function idFilter(text: string): ((device: HostDevice) => boolean) | undefined {
-  const match =
-    /^([0-9a-f]{1,4}|\*)?(?::([0-9a-f]{1,4}|\*)?(?::([0-9a-fx]{1,4}|\*)?(?::([0-9a-f]{1,2}|\*)?)?)?)?$/i.exec(
-      text,
-    );
+  const match = ID_FILTER.exec(text);
   if (match === null || text === "") return undefined;
   const number = (part: string | undefined) =>
     part === undefined || part === "*" ? undefined : Number.parseInt(part, 16);
