@@ -20,8 +20,8 @@ export const command: CommandDefinition = {
   summary: "IOMMU groups, and whether VFIO would take them",
   description: [
     `Prints each IOMMU group with its devices. A group is assigned as a whole: "viable" means that
-    VFIO takes it now, "unbound" that nothing is in the way but no member has a VFIO driver, "in use"
-    that a member is with a host driver.`,
+    VFIO takes it now, "unbound" that nothing is in the way but no member has a VFIO driver, "in
+    use" that a member is with a host driver.`,
     "Bridges on pcieport are harmless and are not counted.",
   ],
   operands: [
