@@ -2,7 +2,7 @@
  * The one seam to the kernel. Each method is one system call and answers as the kernel does: a
  * result of zero or more, or an errno negated. Nothing above this file loads native code.
  * `native.ts` is the real kernel; `sim/` answers the same numbers and bytes in software;
- * `sim/fault.ts` makes the n-th call fail. Turn a negative answer into an exception with `check()`
+ * `sim/ledger.ts` makes the n-th call fail. Turn a negative answer into an exception with `check()`
  * of `sys-error.ts`.
  */
 
