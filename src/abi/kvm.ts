@@ -35,9 +35,6 @@ export const KVM_GET_VCPU_MMAP_SIZE = _IO(KVMIO, 0x04);
 export const KVM_CREATE_VCPU = _IO(KVMIO, 0x41);
 export const KVM_CREATE_IRQCHIP = _IO(KVMIO, 0x60);
 
-// On a vCPU.
-export const KVM_RUN = _IO(KVMIO, 0x80);
-
 export const kvm_userspace_memory_region = struct("kvm_userspace_memory_region", 32, {
   slot: u32,
   flags: u32,

@@ -12,7 +12,7 @@ import {
   KVM_EXIT_MMIO,
   KVM_EXIT_SHUTDOWN,
   KVM_EXIT_SYSTEM_EVENT,
-} from "../abi/kvm-run.ts";
+} from "../abi/kvm-exit.ts";
 import type { RunPage } from "./run-page.ts";
 
 export type PortSize = 1 | 2 | 4;

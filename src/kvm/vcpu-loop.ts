@@ -7,7 +7,6 @@
 
 import { workerData } from "node:worker_threads";
 import { errnoNumber } from "../abi/errno.ts";
-import { KVM_RUN } from "../abi/kvm.ts";
 import {
   KVM_EXIT_HLT,
   KVM_EXIT_INTERNAL_ERROR,
@@ -18,7 +17,8 @@ import {
   KVM_EXIT_MMIO,
   KVM_EXIT_SHUTDOWN,
   KVM_EXIT_SYSTEM_EVENT,
-} from "../abi/kvm-run.ts";
+  KVM_RUN,
+} from "../abi/kvm-exit.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import { EXIT_KINDS, type ExitKind, VcpuExitCounters } from "./exit-counters.ts";
 import { ANSWERED, answerInThread, type InThreadExits } from "./exit-handler.ts";

@@ -23,6 +23,7 @@ export const MODULES: ReadonlyArray<readonly [module: string, ...headers: string
   ["vfio-zdev", "linux/vfio_zdev.h"],
   ["iommufd", "linux/iommufd.h"],
   ["kvm", "linux/kvm.h"],
+  ["kvm-exit", "linux/kvm.h"],
   ["kvm-run", "linux/kvm.h"],
   ["kvm-x86", "linux/kvm.h"],
   ["pci-regs", "linux/pci_regs.h"],
