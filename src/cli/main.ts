@@ -19,6 +19,10 @@ interface Entry {
 
 /** Every verb, in the order of the help. */
 const VERBS: Readonly<Record<string, Entry>> = {
+  run: {
+    summary: "boots a guest and gives it devices of this host",
+    load: () => import("./run.ts"),
+  },
   list: {
     summary: "PCI devices with their IOMMU groups and drivers",
     load: () => import("./list.ts"),

@@ -14,7 +14,7 @@ import { type DeviceOption, PropertyReader, parseGuestSlot } from "./device-opti
 
 const ROOT_BUS = "pcie.0";
 const ROOT_PORT = "pcie-root-port";
-const ROOT_PORT_PROPERTIES = [
+export const ROOT_PORT_PROPERTIES = [
   "id",
   "bus",
   "addr",

@@ -1,0 +1,43 @@
+/**
+ * What a run tells the world beside the guest's output: JSON events, one a line (`--json`), each
+ * with `event` and `ms`, the milliseconds since the start. docs/cli.md lists them.
+ */
+
+import { closeSync, openSync, writeSync } from "node:fs";
+import { ViaductError } from "../sys/sys-error.ts";
+
+export interface RunEvents extends Disposable {
+  emit(event: string, data?: Readonly<Record<string, unknown>>): void;
+}
+
+const silent: RunEvents = { emit: () => {}, [Symbol.dispose]: () => {} };
+
+/** @param json undefined: nothing; "": stdout; else a file */
+export function openRunEvents(json: string | undefined): RunEvents {
+  if (json === undefined) return silent;
+  const fd = json === "" ? 1 : openFile(json);
+  let open = true;
+  return {
+    emit(event, data = {}) {
+      if (!open) return;
+      const ms = Math.round(performance.now() * 10) / 10;
+      writeSync(fd, `${JSON.stringify({ event, ms, ...data })}\n`);
+    },
+    [Symbol.dispose]() {
+      if (open && fd !== 1) closeSync(fd);
+      open = false;
+    },
+  };
+}
+
+function openFile(path: string): number {
+  try {
+    return openSync(path, "w");
+  } catch (cause) {
+    const why = (cause as Error).message;
+    throw new ViaductError("USAGE", `--json=${path}: Cannot write events: ${why}`, {
+      cause,
+      nextStep: "Name a file that can be written.",
+    });
+  }
+}

@@ -1,0 +1,101 @@
+/** `viaduct run`: boots a guest, connects its serial port with the terminal, waits for its end. */
+
+import type { Console, ConsoleCommand } from "../machine/console.ts";
+import type { Machine, MachineEnd } from "../machine/machine.ts";
+import { EXIT } from "./exit-status.ts";
+import { openRunEvents, type RunEvents } from "./run-events.ts";
+import { parseRunOptions, RUN_HELP, type RunOptions } from "./run-options.ts";
+import { openSerial } from "./run-serial.ts";
+
+/** @throws {ViaductError} */
+export async function run(args: readonly string[]): Promise<number> {
+  const request = parseRunOptions(args);
+  switch (request.kind) {
+    case "help":
+      process.stdout.write(RUN_HELP);
+      return EXIT.DONE;
+    case "device-help":
+      return deviceHelp(request.driver);
+    case "run":
+      return runGuest(request.options);
+  }
+}
+
+async function deviceHelp(driver: string): Promise<number> {
+  const { deviceProperties } = await import("../machine/device-help.ts");
+  process.stdout.write(`${driver} properties:\n`);
+  for (const name of deviceProperties(driver)) process.stdout.write(`  ${name}\n`);
+  return EXIT.DONE;
+}
+
+const note = (text: string): void => void process.stderr.write(`viaduct: ${text}\n`);
+
+async function runGuest(options: RunOptions): Promise<number> {
+  const { Machine } = await import("../machine/machine.ts");
+  const { nativeSyscalls } = await import("../sys/native.ts");
+  using events = openRunEvents(options.json);
+  await using serial = openSerial(options, events);
+  const machine = await Machine.create(nativeSyscalls(), {
+    ...options,
+    serial: serial.sink,
+    onState: (state) => events.emit("run-state", { state }),
+    onNote: note,
+  });
+  const signals = onSignals(machine);
+  let end: MachineEnd;
+  let console: Console | undefined;
+  try {
+    await machine.start();
+    const { kernel, cpus, ramSize } = options;
+    events.emit("started", { kernel, cpus, ramSize });
+    if (options.serial.kind === "stdio") console = await openConsole(machine);
+    end = await machine.ended;
+  } finally {
+    console?.[Symbol.dispose]();
+    signals[Symbol.dispose]();
+    await machine.close();
+  }
+  return report(end, machine, events);
+}
+
+/** Loaded after the guest runs: nobody types before that. */
+async function openConsole(machine: Machine): Promise<Console> {
+  const { Console, ESCAPE_HELP } = await import("../machine/console.ts");
+  const commands: Record<ConsoleCommand, () => void> = {
+    help: () => void process.stderr.write(`\r\n${ESCAPE_HELP.join("\r\n")}\r\n`),
+    quit: () => machine.quit(),
+    "power-button": () => machine.pressPowerButton(),
+    reset: () => void machine.reset(),
+  };
+  return Console.open(process.stdin, {
+    data: (bytes) => machine.type(bytes),
+    command: (command) => commands[command](),
+  });
+}
+
+function onSignals(machine: Machine): Disposable {
+  const names = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  const quit = (name: NodeJS.Signals) => {
+    note(`terminating on ${name}`);
+    machine.quit();
+  };
+  for (const name of names) process.on(name, quit);
+  return {
+    [Symbol.dispose]: () => {
+      for (const name of names) process.off(name, quit);
+    },
+  };
+}
+
+function report(end: MachineEnd, machine: Machine, events: RunEvents): number {
+  const failed = end.reason === "error" || end.reason === "triple-fault";
+  const status = failed ? EXIT.GUEST_FAILED : EXIT.DONE;
+  events.emit("exits", { exits: machine.exitCounters.snapshot() });
+  const { reason, error } = end;
+  events.emit("ended", { reason, status, ...(error && { message: error.message }) });
+  if (error !== undefined) {
+    note(error.message);
+    if (error.nextStep !== undefined) process.stderr.write(`  next: ${error.nextStep}\n`);
+  }
+  return status;
+}
