@@ -73,6 +73,20 @@ test("a slot is added, moved and removed under a running guest", limit, async ()
   assert.deepEqual(await machine.end(), []);
 });
 
+test("a section that starts within a page is removed as it was added", limit, async () => {
+  const machine = new TinyMachine();
+  const bar = GuestRam.create(machine.ledger, { name: "bar", size: 0x4000 });
+  const region = bar.region();
+  // An MSI-X table over the BAR's first bytes: the rest of the BAR starts in the middle of a page.
+  const handler = { read: () => 0, write: () => {} };
+  const table = new MemoryRegion("table", "io", 0x410n, { handler });
+  region.add(table, 0n, 1);
+  machine.root.add(region, BigInt(MAIN_MMIO));
+  machine.root.remove(region);
+  bar[Symbol.dispose]();
+  assert.deepEqual(await machine.end(), []);
+});
+
 test("a write to a read-only slot exits, a read does not", limit, async () => {
   const machine = new TinyMachine();
   const rom = GuestRam.create(machine.ledger, { name: "rom", size: 0x1000 });

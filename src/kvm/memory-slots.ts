@@ -81,7 +81,8 @@ export class MemorySlots implements MemoryListener {
     this.#freed.push(slot);
     // A VM that is gone has taken its slots with it.
     if (this.#vm.fd < 0) return;
-    this.#set(slot, { gpa: section.address, size: 0n, hva: 0, readOnly: false });
+    // KVM wants the address it was given: whole pages, also when the section starts within one.
+    this.#set(slot, { gpa: pageUp(section.address), size: 0n, hva: 0, readOnly: false });
   }
 
   #set(slot: number, place: SlotPlace): void {
@@ -97,11 +98,13 @@ export class MemorySlots implements MemoryListener {
   }
 }
 
+const pageUp = (address: bigint): bigint => (address + PAGE - 1n) & -PAGE;
+
 /** The whole pages of a section, when guest and host agree about where a page begins. */
 export function slotPlace(section: Section): SlotPlace | undefined {
   const { region, address, size, offsetInRegion, readOnly } = section;
   if (region.memory === undefined) return undefined;
-  const gpa = (address + PAGE - 1n) & -PAGE;
+  const gpa = pageUp(address);
   const end = (address + size) & -PAGE;
   const hva = BigInt(region.memory.hva) + offsetInRegion + (gpa - address);
   if (gpa >= end || hva % PAGE !== 0n) return undefined;
