@@ -7,12 +7,14 @@
 import { MFD_CLOEXEC } from "../abi/mman.ts";
 import { PCI_COMMAND, PCI_COMMAND_MASTER } from "../abi/pci-regs.ts";
 import {
+  VFIO_DEVICE_FLAGS_CAPS,
   VFIO_DEVICE_FLAGS_PCI,
   VFIO_DEVICE_FLAGS_RESET,
   VFIO_DEVICE_GET_INFO,
   VFIO_DEVICE_GET_IRQ_INFO,
   VFIO_DEVICE_GET_PCI_HOT_RESET_INFO,
   VFIO_DEVICE_GET_REGION_INFO,
+  VFIO_DEVICE_INFO_CAP_PCI_ATOMIC_COMP,
   VFIO_DEVICE_PCI_HOT_RESET,
   VFIO_DEVICE_RESET,
   VFIO_DEVICE_SET_IRQS,
@@ -20,12 +22,13 @@ import {
   VFIO_PCI_NUM_IRQS,
   VFIO_PCI_NUM_REGIONS,
   vfio_device_info,
+  vfio_device_info_cap_pci_atomic_comp,
   vfio_irq_info,
 } from "../abi/vfio.ts";
 import { check } from "../sys/sys-error.ts";
 import type { Bytes, Syscalls } from "../sys/syscalls.ts";
 import { SoftwareDma } from "./dma.ts";
-import { argumentBytes, refusal, type SoftwareFile } from "./file.ts";
+import { answerWithChain, argumentBytes, refusal, type SoftwareFile } from "./file.ts";
 import type { SoftwareGroup } from "./group.ts";
 import { hotReset, hotResetInfo } from "./hot-reset.ts";
 import { SoftwareIrqs } from "./irqs.ts";
@@ -217,13 +220,20 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
     const argsz = new Uint32Array(bytes.slice(0, 4).buffer)[0]!;
     if (argsz < 16) return refusal("EINVAL");
     const reset = (this.spec.reset ?? "flr") === "none" ? 0 : VFIO_DEVICE_FLAGS_RESET;
-    const answer = vfio_device_info.bytes({
+    const { atomics } = this.spec;
+    const fixed = vfio_device_info.bytes({
       argsz,
-      flags: VFIO_DEVICE_FLAGS_PCI | reset,
+      flags: VFIO_DEVICE_FLAGS_PCI | reset | (atomics ? VFIO_DEVICE_FLAGS_CAPS : 0),
       num_regions: VFIO_PCI_NUM_REGIONS,
       num_irqs: VFIO_PCI_NUM_IRQS,
     });
-    bytes.set(answer.subarray(0, Math.min(bytes.length, argsz)));
+    if (atomics) {
+      const at = vfio_device_info.offsetof("cap_offset");
+      const header = { id: VFIO_DEVICE_INFO_CAP_PCI_ATOMIC_COMP, version: 1 };
+      const capability = vfio_device_info_cap_pci_atomic_comp.bytes({ header, flags: atomics });
+      return answerWithChain(bytes, fixed, at, [capability]);
+    }
+    bytes.set(fixed.subarray(0, Math.min(bytes.length, argsz)));
     return 0;
   }
 

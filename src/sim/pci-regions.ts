@@ -22,20 +22,22 @@ import type { BarSpec, PciDeviceSpec } from "./pci-spec.ts";
 /** `VFIO_PCI_OFFSET_SHIFT`: where region n begins in the device fd, n times this. */
 export const REGION_SHIFT = 2 ** 40;
 const HOST_PAGE = 4096;
+const VGA_REGION_SIZE = 0xc0000;
 
 /** A region's size in bytes, 0 when it is not there. */
 export function regionSize(spec: PciDeviceSpec, index: number): number {
   if (index < VFIO_PCI_ROM_REGION_INDEX) return spec.bars?.[index]?.size ?? 0;
   if (index === VFIO_PCI_ROM_REGION_INDEX) return romBarSize(spec);
+  if (index === VFIO_PCI_VGA_REGION_INDEX) return spec.vga ? VGA_REGION_SIZE : 0;
   return index === VFIO_PCI_CONFIG_REGION_INDEX ? (spec.configSize ?? 4096) : 0;
 }
 
 export function regionInfo(spec: PciDeviceSpec, bytes: Uint8Array): number {
   if (bytes.length < vfio_region_info.size) return refusal("EFAULT");
   const { argsz, index } = vfio_region_info.at(bytes);
-  // There is no VGA region: that one is refused, as for a device that is no VGA.
+  // A device that is no VGA has no such region.
   if (argsz < vfio_region_info.size || index >= VFIO_PCI_NUM_REGIONS) return refusal("EINVAL");
-  if (index === VFIO_PCI_VGA_REGION_INDEX) return refusal("EINVAL");
+  if (index === VFIO_PCI_VGA_REGION_INDEX && !spec.vga) return refusal("EINVAL");
   const size = regionSize(spec, index);
   const capabilities = capabilitiesOf(spec, index);
   const flags = size === 0 ? 0 : flagsOf(spec, index);
@@ -76,7 +78,7 @@ function capabilitiesOf(spec: PciDeviceSpec, index: number): Uint8Array[] {
       }),
     );
   }
-  if (spec.msix?.table.bar === index) {
+  if (spec.msix?.table.bar === index && spec.msixMappable !== false) {
     capabilities.push(
       vfio_info_cap_header.bytes({ id: VFIO_REGION_INFO_CAP_MSIX_MAPPABLE, version: 1 }),
     );

@@ -71,6 +71,12 @@ export interface PciDeviceSpec {
   readonly capabilities?: readonly CapabilitySpec[];
   /** Whole extended capabilities, header included, by offset. */
   readonly extended?: ReadonlyArray<{ offset: number; bytes: Uint8Array }>;
+  /** A VGA region: legacy memory and ports at their own addresses. */
+  readonly vga?: boolean;
+  /** `VFIO_PCI_ATOMIC_COMP*` that the host's root port completes. */
+  readonly atomics?: number;
+  /** False: the MSI-X table's page may not be mapped (kernels before 4.16). */
+  readonly msixMappable?: boolean;
   /** What `VFIO_DEVICE_RESET` can do; default "flr". */
   readonly reset?: "flr" | "pm" | "bus" | "none";
   /** Devices with the same name are reset together; default: those of the same bus. */

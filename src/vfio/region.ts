@@ -76,12 +76,7 @@ export class VfioRegion implements Disposable {
     this.#afterAccess = options.afterAccess ?? (() => {});
     this.#report = rateLimited(options.report ?? reportToStderr);
     const owner = options.owner === undefined ? {} : { owner: options.owner };
-    const handler: IoHandler = {
-      read: (offset, size) => this.read(offset, size),
-      write: (offset, size, value) => this.write(offset, size, value),
-      read64: (offset) => this.read64(offset),
-      write64: (offset, value) => this.write64(offset, value),
-    };
+    const handler = this.#handler(0);
     this.region = new MemoryRegion(options.name, "io", BigInt(info.size), { handler, ...owner });
   }
 
@@ -109,12 +104,10 @@ export class VfioRegion implements Disposable {
       const mapping = owner.own(
         Mapping.map(sys, { ...request, flags: MAP_SHARED, ...(align > HOST_PAGE && { align }) }),
       );
-      const region = new MemoryRegion(
-        `${this.#name} mmap ${i}`,
-        "ram-device",
-        BigInt(area.size),
-        this.#memoryOptions(mapping, offset),
-      );
+      const region = new MemoryRegion(`${this.#name} mmap ${i}`, "ram-device", BigInt(area.size), {
+        ...this.#memoryOptions(mapping, offset),
+        handler: this.#handler(area.offset),
+      });
       return { ...area, mapping, region };
     });
     for (const { region, offset } of mmaps) {
@@ -160,6 +153,16 @@ export class VfioRegion implements Disposable {
   [Symbol.dispose](): void {
     this.#mapped[Symbol.dispose]();
     this.#mmaps = [];
+  }
+
+  /** Accesses from `base` on; over a mapped area, those that this process makes itself. */
+  #handler(base: number): IoHandler {
+    return {
+      read: (offset, size) => this.read(base + offset, size),
+      write: (offset, size, value) => this.write(base + offset, size, value),
+      read64: (offset) => this.read64(base + offset),
+      write64: (offset, value) => this.write64(base + offset, value),
+    };
   }
 
   #transfer(action: "read" | "write", offset: number, size: 1 | 2 | 4 | 8): boolean {

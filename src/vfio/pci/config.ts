@@ -77,4 +77,5 @@ function writeBars(fn: VfioPciFunction, offset: number, length: number, value: n
   const before = fn.facts.bars.map(({ index }) => fn.barAddress(index));
   fn.applyConfigWrite(offset, length, value);
   fn.assignedBars.fixMoved(before);
+  fn.vga?.update();
 }

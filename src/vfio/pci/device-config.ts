@@ -3,13 +3,14 @@
  * (spec/pci.md 4.1 to 4.3). Little-endian on the wire. The guest's merged view is `config.ts`.
  */
 
+import { errnoNumber } from "../../abi/errno.ts";
 import { hex } from "../../memory/address.ts";
 import { readLittleEndian } from "../../pci/config-space.ts";
 import { SysError } from "../../sys/sys-error.ts";
 import type { RegionInfo, VfioDevice } from "../device.ts";
 import { type Report, rateLimited } from "../report.ts";
 
-const EIO = 5;
+const EIO = errnoNumber("EIO");
 
 export class DeviceConfig {
   readonly region: RegionInfo;

@@ -7,6 +7,7 @@ import * as pci from "../../abi/pci-express-regs.ts";
 import { hex } from "../../memory/address.ts";
 import type { PciBus } from "../../pci/bus.ts";
 import { ViaductError } from "../../sys/sys-error.ts";
+import { showAtomicOps } from "./atomic-ops.ts";
 import { emulateField } from "./ids.ts";
 import type { VfioPciFunction } from "./vfio-pci.ts";
 
@@ -53,8 +54,9 @@ export function adaptExpressCapability(fn: VfioPciFunction, offset: number, size
   } else if (bus.isRoot) {
     if (type === pci.PCI_EXP_TYPE_LEG_END) return false;
     if (type === pci.PCI_EXP_TYPE_ENDPOINT) becomeIntegrated(fn, offset, size);
-  } else if (type === pci.PCI_EXP_TYPE_RC_END) {
-    becomeEndpoint(fn, offset, size);
+  } else {
+    if (type === pci.PCI_EXP_TYPE_RC_END) becomeEndpoint(fn, offset, size);
+    fn.hideAtomicOps = showAtomicOps(fn);
   }
   if ((flags & pci.PCI_EXP_FLAGS_VERS) === 0) {
     // Intel 82599 virtual functions report 0, with which Windows does not start them.

@@ -12,10 +12,13 @@ import type { Owner } from "../../sys/owner.ts";
 import { ViaductError } from "../../sys/sys-error.ts";
 import { rebuildCapabilities } from "./capabilities.ts";
 import { rebuildExtendedCapabilities } from "./extended-capabilities.ts";
+import { takePartInHotResets } from "./hot-reset.ts";
 import { effectiveIds, overrideIds } from "./ids.ts";
 import { type MsixLayout, readMsixLayout } from "./msix-layout.ts";
+import { watchErrors, watchRemovalRequests } from "./notifiers.ts";
 import { registerRom } from "./rom.ts";
 import type { VfioPciFunction } from "./vfio-pci.ts";
+import { LegacyVga } from "./vga.ts";
 
 /**
  * Steps 8 to 25.
@@ -37,10 +40,26 @@ export function realize(fn: VfioPciFunction, owner: Owner): void {
   const msix = earlyMsix(fn); // Step 14.
   fn.assignedBars.register(msix); // Step 15.
   // Step 16, the host IOMMU for a virtual one, has no virtual IOMMU here.
-  owner.defer(() => tearDownMessages(fn));
+  owner.defer(() => tearDownCapabilities(fn));
   if (rebuildCapabilities(fn, msix, () => {})) rebuildExtendedCapabilities(fn); // Step 17.
+  showVga(fn, owner); // Step 19, whose quirks are those of spec/pci-quirks.md.
   emulateMessages(fn); // Step 21.
   enableIntx(fn, owner); // Step 22.
+  // Steps 23 and 24, display and migration, are not here yet.
+  owner.own(takePartInHotResets(fn));
+  ownIfThere(owner, watchErrors(fn)); // Step 25.
+  ownIfThere(owner, watchRemovalRequests(fn));
+}
+
+function ownIfThere(owner: Owner, resource: Disposable | undefined): void {
+  if (resource) owner.own(resource);
+}
+
+function showVga(fn: VfioPciFunction, owner: Owner): void {
+  const { vga: info } = fn.facts;
+  if (!info || !fn.ids.isVga) return;
+  const vga = owner.own(new LegacyVga(fn, info));
+  fn.vga = vga;
 }
 
 function fillShadow(fn: VfioPciFunction): void {
@@ -96,9 +115,11 @@ function leaveInterrupts(fn: VfioPciFunction): void {
   fn.interrupts.disable();
 }
 
-function tearDownMessages(fn: VfioPciFunction): void {
+function tearDownCapabilities(fn: VfioPciFunction): void {
   fn.interrupts.msix?.capability[Symbol.dispose]();
   fn.interrupts.msix = undefined;
   fn.interrupts.msi?.capability.remove();
   fn.interrupts.msi = undefined;
+  fn.hideAtomicOps?.();
+  fn.hideAtomicOps = undefined;
 }

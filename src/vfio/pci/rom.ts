@@ -4,6 +4,7 @@
  */
 
 import { readFileSync } from "node:fs";
+import { errnoNumber } from "../../abi/errno.ts";
 import { PCI_ROM_ADDRESS } from "../../abi/pci-regs.ts";
 import { VFIO_PCI_ROM_REGION_INDEX } from "../../abi/vfio.ts";
 import { alignUp, allOnes } from "../../layout/bits.ts";
@@ -23,8 +24,8 @@ const PCIR_POINTER = 0x18;
 const PCIR_SIGNATURE = 0x5249_4350; // "PCIR", little-endian
 const CHECKSUM = 6;
 const FILE_ROM_SIZE_MIN = 2048;
-const EINTR = 4;
-const EAGAIN = 11;
+/** A read that is worth repeating. */
+const TRANSIENT = ["EINTR", "EAGAIN"].map((name) => -errnoNumber(name));
 
 /** Broadcom BCM57810, whose ROM hangs guests (spec/pci-quirks.md 10). */
 const DENYLIST = [{ vendor: 0x14e4, device: 0x168e }];
@@ -143,7 +144,7 @@ function readImage(fn: VfioPciFunction, info: RegionInfo): Uint8Array {
   // An endless EINTR would keep the guest waiting; no kernel does that a hundred times.
   for (let interrupted = 0; done < image.length && interrupted < 100; ) {
     const result = fn.device.readRegion(info, done, image.subarray(done));
-    if (result === -EINTR || result === -EAGAIN) {
+    if (TRANSIENT.includes(result)) {
       interrupted++;
     } else if (result <= 0) {
       if (result < 0) fn.report(`vfio-pci: Error reading device ROM of ${fn.name}: ${-result}`);

@@ -15,10 +15,12 @@ import type { Syscalls } from "../../sys/syscalls.ts";
 import type { VfioDevice } from "../device.ts";
 import { openKernelDevice } from "../open-device.ts";
 import type { Report } from "../report.ts";
+import type { ResetParticipant } from "../reset-coordinator.ts";
 import { AssignedBars } from "./bars.ts";
 import { guestRead, guestWrite } from "./config.ts";
 import { DeviceConfig } from "./device-config.ts";
 import type { VfioPciEnvironment } from "./environment.ts";
+import { hotReset } from "./hot-reset.ts";
 import type { EffectiveIds } from "./ids.ts";
 import { Interrupts } from "./interrupts.ts";
 import { Intx } from "./intx.ts";
@@ -27,6 +29,7 @@ import type { VfioPciProperties } from "./properties.ts";
 import { realize } from "./realize.ts";
 import { type ResetFacts, resetDevice } from "./reset.ts";
 import type { VectorHost } from "./vector.ts";
+import type { LegacyVga } from "./vga.ts";
 
 const CONVENTIONAL_CONFIG_SIZE = 256;
 
@@ -40,7 +43,7 @@ export interface VfioPciOptions {
   readonly device?: VfioDevice;
 }
 
-export class VfioPciFunction extends PciFunction {
+export class VfioPciFunction extends PciFunction implements ResetParticipant {
   readonly env: VfioPciEnvironment;
   readonly device: VfioDevice;
   readonly properties: VfioPciProperties;
@@ -51,6 +54,12 @@ export class VfioPciFunction extends PciFunction {
   readonly resets: ResetFacts = { hasFlr: false, hasPmReset: false, pmOffset: undefined };
   /** Known from step 10 of realize on. */
   ids: EffectiveIds = { vendor: 0, device: 0, isVga: false };
+  /** Legacy VGA ranges, with `x-vga`. */
+  vga: LegacyVga | undefined;
+  /** Takes AtomicOps bits off the port above, when they were put there for this device. */
+  hideAtomicOps: (() => void) | undefined;
+  /** Marked at a machine reset: what the function's own reset cannot do. */
+  needsReset = false;
   /** A reset that only this kind of device has; true when it did it. */
   deviceSpecificReset: (() => boolean) | undefined;
   /** Takes back what quirks set up since the last reset. */
@@ -132,6 +141,16 @@ export class VfioPciFunction extends PciFunction {
   override reset(): void {
     resetDevice(this);
     super.reset();
+    this.vga?.update();
+  }
+
+  computeNeedsReset(): void {
+    const { hasFlr, hasPmReset } = this.resets;
+    this.needsReset = !this.facts.resetWorks || (hasPmReset && !hasFlr);
+  }
+
+  hotResetMulti(): void {
+    hotReset(this, "multi");
   }
 
   /** @param slow delivers every interrupt through this process */
