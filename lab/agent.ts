@@ -1,12 +1,13 @@
 /**
- * The host's end of L1's agent (`init.sh`): runs one shell script at a time inside, streams what it
- * prints, and answers its status.
+ * The host's end of L1's agent (`init.sh`): runs shell scripts inside, streams what they print, and
+ * answers their status. Each channel of the agent runs one script at a time.
  */
 
 import type { Socket } from "node:net";
 import { createInterface, type Interface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { ViaductError } from "../src/sys/sys-error.ts";
+import { CHANNELS } from "./l1-command.ts";
 import { connectWhenThere } from "./qmp.ts";
 
 export interface RunResult {
@@ -31,9 +32,13 @@ class Port {
 
   constructor(socket: Socket) {
     socket.setEncoding("utf8").on("data", (text: string) => {
+      const before = this.#text.length;
       this.#text += text;
-      if (!this.#text.includes(this.#end)) this.onText?.(text);
-      else this.#ended?.();
+      const end = this.#text.indexOf(this.#end, Math.max(0, before - this.#end.length));
+      // The mark itself is not shown; a part of it at a chunk's end may be.
+      if (end < 0) this.onText?.(text);
+      else if (this.#end !== "") this.onText?.(text.slice(0, Math.max(0, end - before)));
+      if (end >= 0) this.#ended?.();
     });
   }
 
@@ -52,7 +57,7 @@ class Port {
   }
 }
 
-export class Agent implements Disposable {
+class Channel implements Disposable {
   readonly #sockets: readonly Socket[];
   readonly #control: Socket;
   readonly #replies: Interface;
@@ -68,10 +73,10 @@ export class Agent implements Disposable {
     this.#stderr = new Port(sockets[2]);
   }
 
-  /** @param folder holds the sockets `control`, `stdout`, `stderr` */
-  static async connect(folder: string, timeoutMs: number): Promise<Agent> {
-    const open = (name: string) => connectWhenThere(`${folder}/${name}`, timeoutMs);
-    return new Agent([await open("control"), await open("stdout"), await open("stderr")]);
+  /** @param folder holds the sockets `control0`, `stdout0`, `stderr0`, and so on */
+  static async connect(folder: string, index: number, timeoutMs: number): Promise<Channel> {
+    const open = (name: string) => connectWhenThere(`${folder}/${name}${index}`, timeoutMs);
+    return new Channel([await open("control"), await open("stdout"), await open("stderr")]);
   }
 
   /** Waits for L1's first word after a boot. */
@@ -127,5 +132,50 @@ export class Agent implements Disposable {
         nextStep: "see its console, console.log in the lab's run folder",
       },
     );
+  }
+}
+
+/** All channels: a script takes a free one, and waits for one when all are busy. */
+export class Agent implements Disposable {
+  readonly #channels: readonly Channel[];
+  readonly #free: Channel[];
+  readonly #waiting: Array<(channel: Channel) => void> = [];
+
+  private constructor(channels: readonly Channel[]) {
+    this.#channels = channels;
+    this.#free = [...channels];
+  }
+
+  static async connect(folder: string, timeoutMs: number): Promise<Agent> {
+    const indexes = Array.from({ length: CHANNELS }, (_, index) => index);
+    const open = (index: number) => Channel.connect(folder, index, timeoutMs);
+    return new Agent(await Promise.all(indexes.map(open)));
+  }
+
+  /** Waits for L1's first word after a boot. */
+  async ready(timeoutMs: number): Promise<void> {
+    await Promise.all(this.#channels.map((channel) => channel.ready(timeoutMs)));
+  }
+
+  /**
+   * Runs `script` with L1's busybox shell.
+   * @throws {ViaductError} LAB_FAILED when L1 itself no longer answers
+   */
+  async run(script: string, timeoutMs: number, onOutput?: OnOutput): Promise<RunResult> {
+    const channel =
+      this.#free.pop() ??
+      (await new Promise<Channel>((take) => {
+        this.#waiting.push(take);
+      }));
+    // A channel whose script never ended is not given back.
+    const result = await channel.run(script, timeoutMs, onOutput);
+    const next = this.#waiting.shift();
+    if (next) next(channel);
+    else this.#free.push(channel);
+    return result;
+  }
+
+  [Symbol.dispose](): void {
+    for (const channel of this.#channels) channel[Symbol.dispose]();
   }
 }

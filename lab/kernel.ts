@@ -20,6 +20,7 @@ import { join } from "node:path";
 import { ViaductError } from "../src/sys/sys-error.ts";
 import { buildRoot, runInBuildRoot } from "./build-root.ts";
 import { cached, keyOf } from "./cache.ts";
+import { decompressXz } from "./decompress.ts";
 import { kernelConfigFragment } from "./kernel-options.ts";
 import { chosenPackages, type Package, type PackageSource } from "./packages.ts";
 import { unpackedPrefix } from "./prefix.ts";
@@ -74,10 +75,12 @@ async function build(source: Package, scratch: string): Promise<void> {
   mkdirSync(scratch);
   try {
     const tarball = `${source.name}.tar.xz`;
-    copyFileSync(join(unpacked, "usr/src", tarball), join(tree, tarball));
+    const plain = join(tree, "source.tar");
+    await decompressXz(join(unpacked, "usr/src", tarball), plain);
     writeFileSync(join(tree, "lab.config"), kernelConfigFragment());
     progress(`building ${source.name} ${source.version}, once: 5 to 10 minutes`);
-    execFileSync("tar", ["-xf", tarball], { cwd: tree });
+    execFileSync("tar", ["-xf", plain], { cwd: tree });
+    rmSync(plain);
     const make = `make -s -C ${source.name} O=/work/out`;
     await runInBuildRoot(
       tree,

@@ -11,6 +11,7 @@ export interface L1MachineOptions {
   readonly memoryMib?: number;
   readonly cpus?: number;
   readonly iommu?: "intel" | "virtio" | "none";
+  readonly devices?: readonly string[];
   readonly extraArgs?: readonly string[];
 }
 
@@ -57,40 +58,52 @@ function rootPortArguments(): string[] {
   }).flat();
 }
 
+/** The ports of L1's agent, by number from 1; then the monitor's, for programs inside L1. */
+export const CHANNELS = 4;
+export const MONITOR_PORT = 3 * CHANNELS + 1;
+
 function agentArguments(folder: string): string[] {
+  const socket = (name: string) => `socket,id=${name},path=${folder}/${name},server=on,wait=off`;
   const port = (nr: number, name: string) => [
-    ...["-chardev", `socket,id=${name},path=${folder}/${name},server=on,wait=off`],
-    ...["-device", `virtserialport,nr=${nr},chardev=${name}`],
+    ...["-chardev", socket(name), "-device", `virtserialport,nr=${nr},chardev=${name}`],
   ];
+  const channels = Array.from({ length: CHANNELS }, (_, index) => [
+    ...port(3 * index + 1, `control${index}`),
+    ...port(3 * index + 2, `stdout${index}`),
+    ...port(3 * index + 3, `stderr${index}`),
+  ]);
   return [
     ...["-device", "virtio-serial-pci,addr=0x0c"],
-    ...port(1, "control"),
-    ...port(2, "stdout"),
-    ...port(3, "stderr"),
+    ...["-chardev", socket("terminal"), "-device", "virtconsole,nr=0,chardev=terminal"],
+    ...channels.flat(),
+    ...port(MONITOR_PORT, "monitor"),
     ...["-qmp", `unix:${folder}/qmp,server=on,wait=off`],
+    ...["-run-with", "exit-with-parent=on"],
   ];
 }
 
 export async function l1Machine(options: L1MachineOptions): Promise<L1Machine> {
-  const { kernel, memoryMib = 2048, cpus = 1, iommu = "intel", extraArgs = [] } = options;
+  const { kernel, memoryMib = 2048, cpus = 1, iommu = "intel" } = options;
+  const { devices = [], extraArgs = [] } = options;
   const [prefix, initrd, shell] = [await qemuPrefix(), await initramfs(kernel), await busybox()];
   const fixed = [
     ...["-accel", "tcg,thread=multi", "-machine", "q35,kernel-irqchip=split", "-cpu", "max"],
     ...["-smp", String(cpus), "-m", String(memoryMib), "-nodefaults", "-display", "none"],
-    ...["-serial", "stdio", "-no-reboot"],
+    ...["-serial", "stdio", "-no-reboot", "-audiodev", "none,id=silence"],
     ...iommuArguments(iommu),
     ...["-kernel", kernel.bzImage, "-initrd", initrd, "-append", kernelParameters(iommu)],
     ...["-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap"],
     ...["-device", "virtio-9p-pci,fsdev=root,mount_tag=root,addr=0x0d"],
     ...rootPortArguments(),
     ...extraArgs,
+    ...devices.flatMap((device) => ["-device", device]),
   ];
   return {
     rootPorts: Array.from(
       { length: ROOT_PORTS },
       (_, index) => `0000:00:${(FIRST_SLOT + index).toString(16)}.0`,
     ),
-    key: keyOf(prefix, shell, ...fixed),
+    key: keyOf(prefix, shell, ...fixed, ...agentArguments("")),
     command: (folder) => qemuCommand(prefix, [...fixed, ...agentArguments(folder)]),
   };
 }

@@ -15,15 +15,19 @@ import { ViaductError } from "../src/sys/sys-error.ts";
 import { Agent, type OnOutput, type RunResult } from "./agent.ts";
 import { type KernelName, kernel } from "./kernel.ts";
 import { type L1Machine, l1Machine } from "./l1-command.ts";
-import { Qmp } from "./qmp.ts";
+import { serveMonitor } from "./monitor.ts";
+import { Qmp, type QmpEvent } from "./qmp.ts";
 import { restoreArguments, saveSnapshot, snapshotPath } from "./snapshot.ts";
+import { deviceOption, option, zooDevice } from "./zoo.ts";
 
 export interface L1Options {
   readonly kernel?: KernelName;
   readonly memoryMib?: number;
   readonly cpus?: number;
   readonly iommu?: "intel" | "virtio" | "none";
-  /** Further QEMU arguments for devices that cannot be hot-plugged; L1 then boots anew. */
+  /** QEMU `-device` values of devices that cannot be hot-plugged; L1 then boots anew. */
+  readonly devices?: readonly string[];
+  /** Further QEMU arguments, such as the drives of `devices`; L1 then boots anew. */
   readonly extraArgs?: readonly string[];
 }
 
@@ -37,7 +41,8 @@ export interface RunOptions {
 
 const BOOT_MS = 120_000;
 const RUN_MS = 120_000;
-const PLUG_MS = 10_000;
+const PLUG_MS = 15_000;
+const UNPLUG_MS = 30_000;
 
 /** Mounts this machine's root and moves L1's own file systems into it. */
 const ENTER_HOST_ROOT = `
@@ -65,7 +70,8 @@ export class L1 implements AsyncDisposable {
   readonly #folder: string;
   readonly #qmp: Qmp;
   readonly #agent: Agent;
-  readonly #ports = new Map<number, string>();
+  readonly #ports = new Map<number, { id: string; address: string }>();
+  #monitor: Disposable | undefined;
   #drives = 0;
 
   private constructor(
@@ -85,8 +91,8 @@ export class L1 implements AsyncDisposable {
   /** Brings up L1: restored from a snapshot when there is one for these options, else booted. */
   static async start(options: L1Options = {}): Promise<L1> {
     const machine = await l1Machine({ ...options, kernel: await kernel(options.kernel ?? "lab") });
-    const snapshot = options.extraArgs ? undefined : await snapshotPath(machine);
-    const l1 = await L1.#launch(machine, snapshot);
+    const own = (options.devices?.length ?? 0) + (options.extraArgs?.length ?? 0) > 0;
+    const l1 = await L1.#launch(machine, own ? undefined : await snapshotPath(machine));
     try {
       await l1.#enterHostRoot();
       return l1;
@@ -123,6 +129,7 @@ export class L1 implements AsyncDisposable {
       const qmp = await Qmp.connect(join(folder, "qmp"), BOOT_MS);
       const agent = await Agent.connect(folder, BOOT_MS);
       const l1 = new L1(machine, child, folder, qmp, agent);
+      l1.#monitor = await serveMonitor(join(folder, "monitor"), l1, BOOT_MS);
       if (snapshot === undefined) {
         await agent.ready(BOOT_MS);
       } else {
@@ -178,44 +185,65 @@ export class L1 implements AsyncDisposable {
     return String(await this.#qmp.execute("human-monitor-command", { "command-line": line }));
   }
 
-  /** A block device over a file of this machine; what L1 writes goes to a temporary layer. */
-  async drive(file: string): Promise<string> {
+  /**
+   * A block device over a raw file of this machine.
+   * @param keep whether what L1 writes goes into the file; else into a layer that ends with L1
+   */
+  async drive(file: string, { keep = false } = {}): Promise<string> {
     this.#drives += 1;
     const id = `drive${this.#drives}`;
-    const text = await this.hmp(`drive_add 0 if=none,id=${id},file=${file},format=raw,snapshot=on`);
+    const options = `if=none,id=${id},file=${option(file)},format=raw,snapshot=${keep ? "off" : "on"}`;
+    const text = await this.hmp(`drive_add 0 "${options}"`);
     if (!/OK/.test(text)) throw new ViaductError("LAB_FAILED", `drive ${file}: ${text}`);
     return id;
   }
 
   /**
    * Hot-plugs a device below a free root port.
-   * @returns its address in L1, once L1's kernel shows it
+   * @param device     a name of zoo.ts, or QEMU's spelling: `nvme`, `virtio-net-pci,aer=on`
+   * @param properties further properties; a `drive` with a slash in it is a file of this machine
+   * @returns          its address in L1, once L1's kernel shows it
    */
-  async plug(driver: string, properties: Record<string, unknown> = {}): Promise<string> {
+  async plug(device: string, properties: Record<string, unknown> = {}): Promise<string> {
     const port = this.#machine.rootPorts.findIndex((_, index) => !this.#ports.has(index));
     if (port < 0) throw new ViaductError("LAB_FAILED", "no free root port left in L1");
-    const id = (properties["id"] as string | undefined) ?? `dev${port}`;
-    this.#ports.set(port, id);
-    await this.qmp("device_add", { driver, id, bus: `rp${port}`, ...properties });
+    const id = String(properties["id"] ?? `dev${port}`);
+    const all: Record<string, unknown> = { id, bus: `rp${port}`, ...properties };
+    if (String(all["drive"] ?? "").includes("/"))
+      all["drive"] = await this.drive(`${all["drive"]}`);
+    const text = await this.hmp(`device_add "${deviceOption(zooDevice(device), all)}"`);
+    if (text.trim() !== "") throw new ViaductError("LAB_FAILED", `${device}: ${text.trim()}`);
     const folder = `/sys/bus/pci/devices/${this.#machine.rootPorts[port]}`;
     const find = `
-      for try in $(seq 100); do
+      for try in $(seq 500); do
         for found in ${folder}/0000:*.0; do
           [ -e $found/vendor ] && { basename $found; exit 0; }
         done
-        sleep 0.05
+        usleep 20000
       done
       exit 1`;
-    const { status, stdout } = await this.shell(find, { timeoutMs: PLUG_MS });
-    if (status === 0) return stdout.trim();
-    throw new ViaductError("LAB_FAILED", `${driver}: L1's kernel did not show it below rp${port}`);
+    const { status, stdout } = await this.#agent.run(find, PLUG_MS);
+    const address = stdout.trim();
+    this.#ports.set(port, { id, address });
+    if (status === 0) return address;
+    throw new ViaductError("LAB_FAILED", `${device}: L1's kernel did not show it below rp${port}`);
   }
 
-  /** Unplugs what `plug` put in, as a person would pull it out. */
-  async unplug(id: string): Promise<void> {
+  /**
+   * Unplugs what `plug` put in, as a person would pull it out, and waits until L1 has let go.
+   * @param device its address in L1, or its `id`
+   */
+  async unplug(device: string): Promise<void> {
+    const id = this.deviceId(device);
     await this.qmp("device_del", { id });
-    await this.#qmp.event("DEVICE_DELETED", PLUG_MS);
-    for (const [port, used] of this.#ports) if (used === id) this.#ports.delete(port);
+    await this.#qmp.event("DEVICE_DELETED", UNPLUG_MS, (data) => data["device"] === id);
+    for (const [port, used] of this.#ports) if (used.id === id) this.#ports.delete(port);
+  }
+
+  /** The monitor's name for what `plug` put in, for `qmp` and `hmp`. */
+  deviceId(device: string): string {
+    const used = [...this.#ports.values()].find((each) => each.address === device);
+    return used?.id ?? device;
   }
 
   /** Binds a function to vfio-pci by `driver_override`, as `viaduct bind` does. */
@@ -230,6 +258,21 @@ export class L1 implements AsyncDisposable {
     }
   }
 
+  /** Waits for an event of the monitor that came after the last one taken. */
+  event(name: string, timeoutMs: number): Promise<QmpEvent> {
+    return this.#qmp.event(name, timeoutMs);
+  }
+
+  /** The socket of L1's second console, /dev/hvc0 inside. */
+  get terminal(): string {
+    return join(this.#folder, "terminal");
+  }
+
+  /** The process that emulates L1. */
+  get pid(): number {
+    return this.#process.pid!;
+  }
+
   /** What L1's kernel printed on its console so far. */
   dmesg(): Promise<string> {
     return this.sh("dmesg");
@@ -238,6 +281,7 @@ export class L1 implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     const gone = new Promise((done) => this.#process.once("exit", done));
     this.#agent[Symbol.dispose]();
+    this.#monitor?.[Symbol.dispose]();
     this.#qmp[Symbol.dispose]();
     if (this.#process.exitCode === null && this.#process.signalCode === null) {
       this.#process.kill("SIGKILL");

@@ -4,15 +4,16 @@
  * against its SHA256 and kept in the cache. deb-control(5) has the fields.
  */
 
-import { execFileSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
-import { gunzipSync } from "node:zlib";
 import { ViaductError } from "../src/sys/sys-error.ts";
 import { debianMirror } from "./apt-sources.ts";
 import { cached, keyOf } from "./cache.ts";
+import { decompressXz } from "./decompress.ts";
 import { progress } from "./progress.ts";
+import { compareVersions } from "./versions.ts";
 
 export interface Package {
   readonly name: string;
@@ -43,7 +44,7 @@ function names(field: string): string[][] {
     .map((entry) => entry.split("|").map(bare));
 }
 
-/** Reads a Packages index. Of several versions of a package the last one counts: the newest. */
+/** Reads a Packages index. Of several versions of a package the newest counts. */
 export function parseIndex(text: string): Map<string, Package> {
   const packages = new Map<string, Package>();
   for (const stanza of text.split("\n\n")) {
@@ -53,6 +54,8 @@ export function parseIndex(text: string): Map<string, Package> {
     }
     const field = (name: string) => fields.get(name) ?? "";
     if (!fields.has("Package") || !fields.has("Filename")) continue;
+    const known = packages.get(field("Package"))?.version;
+    if (known !== undefined && compareVersions(known, field("Version")) > 0) continue;
     packages.set(field("Package"), {
       name: field("Package"),
       version: field("Version"),
@@ -92,8 +95,7 @@ export class PackageSource {
 
   /** The newest package whose name matches, by the suites' order and then by version. */
   newest(pattern: RegExp): Package | undefined {
-    const byVersion = (a: Package, b: Package) =>
-      a.version.localeCompare(b.version, "en", { numeric: true });
+    const byVersion = (a: Package, b: Package) => compareVersions(a.version, b.version);
     for (const index of this.#indexes) {
       const found = [...index.values()].filter(({ name }) => pattern.test(name)).sort(byVersion);
       if (found.length > 0) return found.at(-1);
@@ -140,25 +142,55 @@ async function download(url: string): Promise<Buffer> {
   }
 }
 
-/** The index compressed as this machine can read it: xz where it is installed, else gzip. */
 async function readIndex(suite: string): Promise<Map<string, Package>> {
   const today = Math.floor(Date.now() / 86_400_000 / INDEX_AGE_DAYS);
   const mirror = debianMirror();
   const path = await cached(`index/${suite}-${keyOf(mirror)}-${today}`, async (scratch) => {
-    const base = `${mirror}/dists/${suite}/main/binary-amd64/Packages`;
+    const base = `${mirror}/dists/${suite}`;
+    const name = "main/binary-amd64/Packages.xz";
     progress(`reading the index of ${suite}`);
-    writeFileSync(scratch, await unpackIndex(base));
+    const release = await download(`${base}/InRelease`);
+    checkSignature(release, `${base}/InRelease`);
+    const packed = await download(`${base}/${name}`);
+    checkSha256(packed, releaseHash(release.toString(), name), `${base}/${name}`);
+    writeFileSync(`${scratch}.xz`, packed);
+    await decompressXz(`${scratch}.xz`, scratch);
+    rmSync(`${scratch}.xz`);
   });
   return parseIndex(readFileSync(path, "utf8"));
 }
 
-async function unpackIndex(base: string): Promise<Buffer> {
-  try {
-    const xz = await download(`${base}.xz`);
-    return execFileSync("xz", ["-dc"], { input: xz, maxBuffer: 2 ** 30 });
-  } catch {
-    return gunzipSync(await download(`${base}.gz`)); // no xz on this machine
-  }
+const KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg";
+
+/**
+ * Checks a release file as apt does, where apt's own tool and keys are there. One good signature is
+ * enough: releases carry several, and a machine may not have the newest key yet.
+ */
+function checkSignature(release: Uint8Array, url: string): void {
+  if (!existsSync("/usr/bin/gpgv") || !existsSync(KEYRING)) return;
+  const args = ["--status-fd", "1", "--keyring", KEYRING, "-"];
+  const { stdout, stderr } = spawnSync("/usr/bin/gpgv", args, { input: release, encoding: "utf8" });
+  if (/^\[GNUPG:\] GOODSIG /m.test(stdout) && !/^\[GNUPG:\] BADSIG /m.test(stdout)) return;
+  throw new ViaductError("LAB_FAILED", `${url}: no valid signature: ${stderr.trim()}`, {
+    nextStep: "install a current debian-archive-keyring, or use another mirror",
+  });
+}
+
+/** The SHA256 that a release file gives for one of its suite's files. */
+export function releaseHash(release: string, name: string): string {
+  const section = release.slice(release.indexOf("\nSHA256:"));
+  const line = section.split("\n").find((entry) => entry.endsWith(` ${name}`));
+  const hash = line?.trim().split(/\s+/)[0];
+  if (hash?.length === 64) return hash;
+  throw new ViaductError("LAB_FAILED", `the suite's release file lists no SHA256 of ${name}`);
+}
+
+function checkSha256(bytes: Uint8Array, wanted: string, what: string): void {
+  const sha256 = createHash("sha256").update(bytes).digest("hex");
+  if (sha256 === wanted) return;
+  throw new ViaductError("LAB_FAILED", `${what}: SHA256 is ${sha256}, the index says ${wanted}`, {
+    nextStep: "run the command again: the mirror may be in the middle of an update",
+  });
 }
 
 /**
@@ -185,14 +217,7 @@ export async function fetchPackage(one: Package): Promise<string> {
       progress(`downloading ${one.name} ${one.version}, ${(one.size / 1e6).toFixed(0)} MB`);
     }
     const bytes = await download(`${debianMirror()}/${one.filename}`);
-    const sha256 = createHash("sha256").update(bytes).digest("hex");
-    if (sha256 !== one.sha256) {
-      throw new ViaductError(
-        "LAB_FAILED",
-        `${one.filename}: SHA256 is ${sha256}, the index says ${one.sha256}`,
-        { nextStep: "run the command again: the mirror may be in the middle of an update" },
-      );
-    }
+    checkSha256(bytes, one.sha256, one.filename);
     writeFileSync(scratch, bytes);
   });
 }

@@ -86,19 +86,23 @@ export class Qmp implements Disposable {
   }
 
   /** Waits for an event that came after the last one taken. */
-  async event(name: string, timeoutMs: number): Promise<QmpEvent> {
+  async event(
+    name: string,
+    timeoutMs: number,
+    matches: (data: Record<string, unknown>) => boolean = () => true,
+  ): Promise<QmpEvent> {
     const deadline = Date.now() + timeoutMs;
     for (;;) {
-      const at = this.#events.findIndex(({ event }) => event === name);
+      const at = this.#events.findIndex(({ event, data = {} }) => event === name && matches(data));
       if (at >= 0) return this.#events.splice(at, 1)[0]!;
       const left = deadline - Date.now();
       if (left <= 0) throw this.#error(name, `no such event in ${timeoutMs} ms`);
-      await Promise.race([
-        new Promise<void>((seen) => {
-          this.#eventSeen = seen;
-        }),
-        delay(left, undefined, { ref: true }),
-      ]);
+      const seen = new Promise<void>((resolve) => {
+        this.#eventSeen = resolve;
+      });
+      const limit = new AbortController();
+      await Promise.race([seen, delay(left, undefined, { signal: limit.signal }).catch(() => {})]);
+      limit.abort();
     }
   }
 
