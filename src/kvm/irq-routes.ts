@@ -50,11 +50,6 @@ export class IrqRoutes {
     this.#change();
   }
 
-  /** KVM_IRQFD lines in use and tables written so far, for the counters. */
-  get routeCount(): number {
-    return this.#entries.size;
-  }
-
   /**
    * Reserves a GSI that delivers `message`; undefined when the table is full. Takes effect at the
    * end of the batch, or at once outside one. (x86 routes by address; the requester id is the

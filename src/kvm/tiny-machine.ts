@@ -116,6 +116,9 @@ export class TinyMachine implements Disposable {
   readonly words = new Int32Array(new SharedArrayBuffer(4096));
   /** What reached the main thread, as text. */
   readonly log: string[] = [];
+  /** Rejects when a Worker fails by itself. */
+  readonly crashed: Promise<never>;
+  #crash: (error: unknown) => void = () => {};
   readonly #owner = new Owner();
   #done: (() => void) | undefined;
 
@@ -133,6 +136,9 @@ export class TinyMachine implements Disposable {
     const count = options.vcpus ?? 1;
     this.vcpus = Array.from({ length: count }, (_, id) => own(this.vm.createVcpu(id)));
     open.add(this);
+    this.crashed = new Promise((_, reject) => {
+      this.#crash = reject;
+    });
     this.#writeTables();
     for (const vcpu of this.vcpus) enterProtectedMode(vcpu);
     this.threads = own(
@@ -141,9 +147,7 @@ export class TinyMachine implements Disposable {
         entry: options.entry ?? new URL("tiny-vcpu-entry.js", import.meta.url),
         shared: options.shared ?? this.words,
         handler: options.handler ?? this.#handler(),
-        onCrash: (error) => {
-          throw error;
-        },
+        onCrash: (error) => this.#crash(error),
       }),
     );
   }

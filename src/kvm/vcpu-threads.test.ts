@@ -1,5 +1,10 @@
 import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
+import { failEachCall } from "../sim/ledger.ts";
+import { nativeSyscalls } from "../sys/native.ts";
+import { Owner } from "../sys/owner.ts";
+import type { ExitHandler } from "./exit-handler.ts";
+import { Kvm } from "./kvm.ts";
 import {
   asm,
   disposeTinyMachines,
@@ -10,6 +15,7 @@ import {
   THREAD_PORT,
   TinyMachine,
 } from "./tiny-machine.ts";
+import { VcpuThreads } from "./vcpu-threads.ts";
 
 const skip = skipWithoutKvm;
 const limit = { skip, timeout: 20_000 };
@@ -190,5 +196,26 @@ test("two vCPUs run at once, each with its own exits", limit, async () => {
     const counts = machine.threads.counters.snapshot(index);
     assert.deepEqual(counts["pio-write"], { inThread: 500, forwarded: 0 });
   }
+  assert.deepEqual(await machine.end(), []);
+});
+
+test("VcpuThreads.create: whichever call fails, nothing is held", limit, () => {
+  const handler = { pioWrite: () => {} } as unknown as ExitHandler;
+  const failed = failEachCall(nativeSyscalls, (sys) => {
+    using owner = new Owner();
+    const vm = owner.own(owner.own(Kvm.open(sys)).createVm());
+    const entry = new URL("tiny-vcpu-entry.js", import.meta.url);
+    const vcpus = [owner.own(vm.createVcpu(0))];
+    const onCrash = () => {};
+    owner.own(VcpuThreads.create(sys, { vcpus, entry, handler, onCrash }));
+    return owner.move();
+  });
+  assert(failed >= 10, `${failed} calls`);
+});
+
+test("a Worker that fails by itself is told, and pausing does not wait for it", limit, async () => {
+  const machine = new TinyMachine({ entry: new URL("no-such-entry.js", import.meta.url) });
+  await assert.rejects(machine.crashed, /vCPU 0: its thread failed/);
+  await machine.threads.pause();
   assert.deepEqual(await machine.end(), []);
 });

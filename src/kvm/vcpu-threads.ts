@@ -51,6 +51,8 @@ interface Thread {
   readonly mailbox: Mailbox;
   readonly worker: Worker;
   readonly ended: Promise<void>;
+  /** Set when the Worker has ended, for whatever reason. */
+  readonly gone: { yes: boolean };
 }
 
 export class VcpuThreads implements Disposable {
@@ -58,16 +60,16 @@ export class VcpuThreads implements Disposable {
   readonly #sys: Syscalls;
   readonly #handler: ExitHandler;
   readonly #doorbell: EventFd;
-  readonly #owner: Owner;
+  readonly #owner = new Owner();
   #threads: readonly Thread[] = [];
   #pauseWaiters: Array<() => void> = [];
   #stopped = false;
 
-  private constructor(sys: Syscalls, options: VcpuThreadsOptions, doorbell: EventFd, owner: Owner) {
+  private constructor(sys: Syscalls, options: VcpuThreadsOptions, doorbell: EventFd) {
     this.#sys = sys;
     this.#handler = options.handler;
     this.#doorbell = doorbell;
-    this.#owner = owner;
+    this.#owner.own(doorbell);
     this.counters = new ExitCounters(options.vcpus.length);
   }
 
@@ -76,14 +78,16 @@ export class VcpuThreads implements Disposable {
     using owner = new Owner();
     const doorbell = owner.own(EventFd.create(sys));
     check(sys.ignoreWithHandler(KICK_SIGNAL), "sigaction");
-    const threads = new VcpuThreads(sys, options, doorbell, owner.move());
+    const threads = owner.own(new VcpuThreads(sys, options, doorbell));
     threads.#start(options);
+    owner.move();
     return threads;
   }
 
   /** Resolves when every Worker is loaded, or `pause()` took effect: no vCPU runs. */
   async paused(): Promise<void> {
-    while (!this.#stopped && !this.#threads.every(({ mailbox }) => mailbox.isPaused)) {
+    const rests = ({ mailbox, gone }: Thread) => gone.yes || mailbox.isPaused;
+    while (!this.#stopped && !this.#threads.every(rests)) {
       await new Promise<void>((wake) => {
         this.#pauseWaiters.push(wake);
       });
@@ -158,10 +162,15 @@ export class VcpuThreads implements Disposable {
         const message = `vCPU ${vcpu.id}: its thread failed: ${cause.message}`;
         options.onCrash(new ViaductError("KVM_FAILED", message, { cause }));
       });
+      const gone = { yes: false };
       const ended = new Promise<void>((resolve) => {
-        worker.once("exit", () => resolve());
+        worker.once("exit", () => {
+          gone.yes = true;
+          this.#wakePauseWaiters();
+          resolve();
+        });
       });
-      return { vcpu, mailbox, worker, ended };
+      return { vcpu, mailbox, worker, ended, gone };
     });
     const readiness = this.#sys.onReadable(this.#doorbell.fd, () => this.#answerDoorbell());
     this.#owner.defer(() => readiness[Symbol.dispose]());
