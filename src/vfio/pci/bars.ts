@@ -42,9 +42,16 @@ export interface BarType {
   readonly prefetchable: boolean;
 }
 
+/** A BAR that was made, or grown, for the MSI-X structures. */
+export interface AddedBar extends BarType {
+  readonly index: number;
+  readonly size: number;
+}
+
 export class AssignedBars implements Disposable {
   readonly #fn: VfioPciFunction;
   #types: ReadonlyArray<BarType | undefined> = [];
+  readonly #regions: VfioRegion[] = [];
   readonly #bars: Array<AssignedBar | undefined> = new Array(BAR_COUNT).fill(undefined);
 
   constructor(fn: VfioPciFunction) {
@@ -69,11 +76,16 @@ export class AssignedBars implements Disposable {
     return this.#types[index];
   }
 
-  /** Makes the BARs the guest's, mapping what may be mapped (7.4). */
-  register(msix: MsixLayout | undefined): void {
+  /**
+   * Makes the BARs the guest's, mapping what may be mapped (7.4).
+   * @param msix where the device has its table, which is left out of the mapping
+   */
+  register(msix: MsixLayout | undefined, added: AddedBar | undefined): void {
     for (const info of this.#fn.facts.bars) {
-      const type = this.#types[info.index];
-      if (type) this.#registerOne(info, type, msix);
+      const here = added?.index === info.index ? added : undefined;
+      const type = here ?? this.#types[info.index];
+      const region = info.size > 0 && type ? this.#openRegion(info, msix) : undefined;
+      if (type) this.#registerOne(info, { size: info.size, ...type }, region);
     }
   }
 
@@ -94,7 +106,7 @@ export class AssignedBars implements Disposable {
 
   /** Unmaps the device. No vCPU may be inside. Idempotent. */
   [Symbol.dispose](): void {
-    for (const bar of this.#bars) bar?.region?.[Symbol.dispose]();
+    for (const region of this.#regions) region[Symbol.dispose]();
   }
 
   /**
@@ -124,7 +136,7 @@ export class AssignedBars implements Disposable {
     });
   }
 
-  #registerOne(info: RegionInfo, type: BarType, msix: MsixLayout | undefined): void {
+  #openRegion(info: RegionInfo, msix: MsixLayout | undefined): VfioRegion {
     const fn = this.#fn;
     const { index } = info;
     if ((BigInt(info.size) & (BigInt(info.size) - 1n)) !== 0n) {
@@ -135,13 +147,24 @@ export class AssignedBars implements Disposable {
     const { report } = fn;
     const afterAccess = () => fn.interrupts.intx.eoi();
     const region = new VfioRegion(fn.device, info, { name, owner: fn, afterAccess, report });
+    this.#regions.push(region);
     this.#mapAreas(region, msix);
-    const container = new MemoryRegion(`${name} base`, "container", BigInt(info.size), {
+    return region;
+  }
+
+  #registerOne(
+    info: RegionInfo,
+    { size, kind, prefetchable }: BarType & { readonly size: number },
+    region: VfioRegion | undefined,
+  ): void {
+    const fn = this.#fn;
+    const { index } = info;
+    const container = new MemoryRegion(`${fn.name} BAR ${index} base`, "container", BigInt(size), {
       owner: fn,
     });
-    container.add(region.region, 0n);
-    this.#bars[index] = { index, info, ...type, size: info.size, container, region };
-    fn.registerBar(index, container, type);
+    if (region) container.add(region.region, 0n);
+    this.#bars[index] = { index, info, kind, prefetchable, size, container, region };
+    fn.registerBar(index, container, { kind, prefetchable });
   }
 
   #mapAreas(region: VfioRegion, msix: MsixLayout | undefined): void {

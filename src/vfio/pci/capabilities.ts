@@ -17,16 +17,10 @@ import { AssignedMsix } from "./msix.ts";
 import type { MsixLayout } from "./msix-layout.ts";
 import * as trace from "./trace.ts";
 import type { VfioPciFunction } from "./vfio-pci.ts";
-
-/** Puts capabilities into the list that the device does not have (spec/pci-quirks.md 8). */
-export type AddVirtualCapabilities = () => void;
+import { addVirtualCapabilities } from "./virtual-capabilities.ts";
 
 /** @returns false when the device has no list; then the extended one is left alone too */
-export function rebuildCapabilities(
-  fn: VfioPciFunction,
-  msix: MsixLayout | undefined,
-  addVirtual: AddVirtualCapabilities,
-): boolean {
+export function rebuildCapabilities(fn: VfioPciFunction, msix: MsixLayout | undefined): boolean {
   const { config } = fn;
   const chain = walkCapabilities(config.bytes);
   if (chain.length === 0) return false;
@@ -35,7 +29,7 @@ export function rebuildCapabilities(
   config.write(pci.PCI_CAPABILITY_LIST, 1, 0);
   config.emuMask[pci.PCI_CAPABILITY_LIST] = 0xff;
   config.emuMask[pci.PCI_STATUS]! |= pci.PCI_STATUS_CAP_LIST;
-  addVirtual();
+  addVirtualCapabilities(fn, offsets);
   for (let i = chain.length - 1; i >= 0; i--) {
     const { id, offset } = chain[i]!;
     config.emuMask[offset + pci.PCI_CAP_LIST_NEXT] = 0xff;

@@ -43,9 +43,9 @@ export class DeviceConfig {
     return result === length ? 0 : this.#failed("write", offset, length, result);
   }
 
-  /** Reads the whole of `into` from the start of config space. @returns the count or -errno */
-  readAll(into: Uint8Array): number {
-    return this.#device.readRegion(this.region, 0, into);
+  /** Fills `into` from `offset` on, in one read. @returns the count, or an errno negated */
+  readBytes(offset: number, into: Uint8Array): number {
+    return this.#device.readRegion(this.region, offset, into);
   }
 
   #failed(action: string, offset: number, length: number, result: number): number {

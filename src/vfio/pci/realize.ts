@@ -7,6 +7,7 @@
 
 import * as pci from "../../abi/pci-regs.ts";
 import { hex } from "../../memory/address.ts";
+import { functionOf } from "../../pci/bus.ts";
 import { walkCapabilities } from "../../pci/capabilities.ts";
 import type { Owner } from "../../sys/owner.ts";
 import { ViaductError } from "../../sys/sys-error.ts";
@@ -15,10 +16,13 @@ import { rebuildExtendedCapabilities } from "./extended-capabilities.ts";
 import { takePartInHotResets } from "./hot-reset.ts";
 import { effectiveIds, overrideIds } from "./ids.ts";
 import { type MsixLayout, readMsixLayout } from "./msix-layout.ts";
+import { type Relocated, relocateMsix } from "./msix-relocation.ts";
 import { watchErrors, watchRemovalRequests } from "./notifiers.ts";
 import { registerRom } from "./rom.ts";
 import type { VfioPciFunction } from "./vfio-pci.ts";
 import { LegacyVga } from "./vga.ts";
+
+const CLASS_ETHERNET = 0x0200;
 
 /**
  * Steps 8 to 25.
@@ -37,18 +41,48 @@ export function realize(fn: VfioPciFunction, owner: Owner): void {
   config.bytes.fill(0, pci.PCI_ROM_ADDRESS, pci.PCI_ROM_ADDRESS + 4);
   registerRom(fn); // Step 12.
   fn.assignedBars.readTypes(); // Step 13.
-  const msix = earlyMsix(fn); // Step 14.
-  fn.assignedBars.register(msix); // Step 15.
+  const { physical, relocated } = earlyMsix(fn); // Step 14.
+  fn.assignedBars.register(physical, relocated?.bar); // Step 15.
   // Step 16, the host IOMMU for a virtual one, has no virtual IOMMU here.
   owner.defer(() => tearDownCapabilities(fn));
-  if (rebuildCapabilities(fn, msix, () => {})) rebuildExtendedCapabilities(fn); // Step 17.
+  const msix = relocated?.layout ?? physical;
+  if (rebuildCapabilities(fn, msix)) rebuildExtendedCapabilities(fn); // Step 17.
   showVga(fn, owner); // Step 19, whose quirks are those of spec/pci-quirks.md.
   emulateMessages(fn); // Step 21.
   enableIntx(fn, owner); // Step 22.
-  // Steps 23 and 24, display and migration, are not here yet.
+  refuseUnsupported(fn); // Steps 23 and 24.
   owner.own(takePartInHotResets(fn));
   ownIfThere(owner, watchErrors(fn)); // Step 25.
   ownIfThere(owner, watchRemovalRequests(fn));
+}
+
+/** What was asked for and cannot be had must not be passed over in silence. */
+function refuseUnsupported(fn: VfioPciFunction): void {
+  const { properties } = fn;
+  if (properties.display === "on") refuse("device doesn't support any (known) display method");
+  if (properties.ramfb) refuse("ramfb=on requires display=on");
+  if (properties.xres !== 0 || properties.yres !== 0) {
+    refuse("xres and yres properties require display=on");
+  }
+  if (properties["enable-migration"] === "on" && properties.failover_pair_id === undefined) {
+    refuse("VFIO migration is not supported for this device");
+  }
+  if (properties.failover_pair_id !== undefined) refuseFailover(fn);
+}
+
+/** The primary of a virtio-net standby pair (1.5). */
+function refuseFailover(fn: VfioPciFunction): void {
+  if (!fn.bus.isExpress) refuse("failover primary device must be on PCIExpress bus");
+  if (fn.readConfig(pci.PCI_CLASS_DEVICE, 2) !== CLASS_ETHERNET) {
+    refuse("failover primary device is not an Ethernet device");
+  }
+  if (fn.multifunction || functionOf(fn.devfn) !== 0) {
+    refuse("failover: primary device must be in its own PCI slot");
+  }
+}
+
+function refuse(message: string): never {
+  throw new ViaductError("DEVICE_UNSUPPORTED", message);
 }
 
 function ownIfThere(owner: Owner, resource: Disposable | undefined): void {
@@ -66,7 +100,7 @@ function fillShadow(fn: VfioPciFunction): void {
   const { config, deviceConfig } = fn;
   // The kernel fills ordinary memory; the shadow is shared with the vCPUs' threads.
   const bytes = new Uint8Array(Math.min(config.size, deviceConfig.region.size));
-  const result = deviceConfig.readAll(bytes);
+  const result = deviceConfig.readBytes(0, bytes);
   if (result !== bytes.length) {
     const what = result < 0 ? `errno ${-result}` : `${result} of ${bytes.length} bytes`;
     throw new ViaductError("REGION_FAILED", `failed to read device config space: ${what}`);
@@ -74,13 +108,18 @@ function fillShadow(fn: VfioPciFunction): void {
   config.bytes.set(bytes);
 }
 
-/** Where the MSI-X structures are; undefined without the capability. */
-function earlyMsix(fn: VfioPciFunction): MsixLayout | undefined {
+/** Where the MSI-X structures are, and where the user wants them; empty without MSI-X. */
+function earlyMsix(fn: VfioPciFunction): { physical?: MsixLayout; relocated?: Relocated } {
   const entry = walkCapabilities(fn.config.bytes).find(({ id }) => id === pci.PCI_CAP_ID_MSIX);
-  if (!entry) return undefined;
-  const { device, deviceConfig: config, ids, facts, properties } = fn;
+  if (!entry) return {};
+  const { name, device, deviceConfig: config, ids, facts, properties, hostPage } = fn;
+  const { bars } = facts;
   const relocation = properties["x-msix-relocation"];
-  return readMsixLayout({ device, config, bars: facts.bars, ids, relocation }, entry.offset);
+  const physical = readMsixLayout({ device, config, bars, ids, relocation }, entry.offset);
+  if (relocation === "off") return { physical };
+  const typeOf = (index: number) => fn.assignedBars.type(index);
+  const question = { name, ids, bars, typeOf, hostPage };
+  return { physical, relocated: relocateMsix(question, physical, relocation) };
 }
 
 function emulateMessages(fn: VfioPciFunction): void {

@@ -180,7 +180,12 @@ export class VfioPciFunction extends PciFunction implements ResetParticipant {
 }
 
 function openDevice({ env, properties }: VfioPciOptions): VfioDevice {
-  const { host, sysfsdev } = properties;
+  const { host, sysfsdev, fd, iommufd } = properties;
+  if (fd !== undefined || iommufd !== undefined) {
+    throw new ViaductError("PROPERTY", "vfio: fd and iommufd are not supported", {
+      nextStep: "Name the device with host=DDDD:BB:DD.F or sysfsdev=PATH, without iommufd=.",
+    });
+  }
   const vfToken = properties["vf-token"];
   return openKernelDevice(env.vfio, env.addressSpace, {
     ...(host !== undefined && { host }),
