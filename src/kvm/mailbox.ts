@@ -86,7 +86,9 @@ export class Mailbox {
     words[RUN_ERRNO] = runErrno;
     Atomics.store(words, MAILBOX, MAILBOX_POSTED);
     sys.write(doorbell, ONE);
-    while (Atomics.load(words, MAILBOX) === MAILBOX_POSTED) {
+    // Who gives the command to stop looks at MAILBOX after it, and we at the command after MAILBOX:
+    // one of the two sees the other, so that nobody sleeps for ever.
+    while (Atomics.load(words, MAILBOX) === MAILBOX_POSTED && this.command !== COMMAND_STOP) {
       Atomics.wait(words, MAILBOX, MAILBOX_POSTED);
     }
   }

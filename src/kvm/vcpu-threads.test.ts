@@ -184,6 +184,21 @@ test("dispose ends running threads without the event loop", limit, () => {
   assert.deepEqual(machine.ledger.live(), []);
 });
 
+test("dispose ends threads that forward without a pause, at once", limit, async () => {
+  for (let round = 0; round < 10; round++) {
+    const machine = new TinyMachine({ vcpus: 2 });
+    const code = [asm.movDx(MAIN_PORT), [0xee, 0xeb, 0xfd]];
+    machine.load(code, 0x1000, 0);
+    machine.load(code, 0x4000, 1);
+    machine.threads.resume();
+    while (machine.log.length < 5) await new Promise((resolve) => setImmediate(resolve));
+    const start = performance.now();
+    machine[Symbol.dispose]();
+    assert(performance.now() - start < 2000, "no thread was left asleep");
+    assert.deepEqual(machine.ledger.live(), []);
+  }
+});
+
 test("two vCPUs run at once, each with its own exits", limit, async () => {
   const machine = new TinyMachine({ vcpus: 2 });
   const code = [asm.movDx(THREAD_PORT), asm.loop(500, asm.outAl), asm.incDword(0x2000), asm.spin];
