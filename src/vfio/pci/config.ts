@@ -60,8 +60,10 @@ function writeMsi(fn: VfioPciFunction, offset: number, length: number, value: nu
   fn.applyConfigWrite(offset, length, value);
   const { enabled } = msi.capability;
   if (!wasEnabled && enabled) msi.enable();
-  else if (wasEnabled && !enabled) msi.disable();
+  else if (fn.interrupts.mode !== "msi")
+    return; // MSI-X was turned on over it.
   else if (enabled) msi.update();
+  else msi.disable();
 }
 
 function writeMsix(fn: VfioPciFunction, offset: number, length: number, value: number): void {
@@ -70,7 +72,7 @@ function writeMsix(fn: VfioPciFunction, offset: number, length: number, value: n
   fn.applyConfigWrite(offset, length, value);
   const { enabled } = msix.capability;
   if (!wasEnabled && enabled) msix.enable();
-  else if (wasEnabled && !enabled) msix.disable();
+  else if (!enabled && fn.interrupts.mode === "msix") msix.disable();
 }
 
 function writeBars(fn: VfioPciFunction, offset: number, length: number, value: number): void {

@@ -97,7 +97,7 @@ function run(
 function isGroupHeld(fn: VfioPciFunction, { name, groupId }: Dependent): boolean {
   if (fn.env.vfio.groups.some(({ number }) => number === groupId)) return true;
   if (!fn.resets.hasPmReset) {
-    fn.report(
+    fn.guestReport(
       `vfio: Cannot reset device ${fn.name}, depends on group ${groupId} which is not owned` +
         ` (it holds ${name})`,
     );
@@ -109,7 +109,9 @@ function allOwned(fn: VfioPciFunction, { flags, dependents }: ResetInfo): boolea
   if ((flags & VFIO_PCI_HOT_RESET_FLAG_DEV_ID_OWNED) !== 0) return true;
   for (const { name, devid } of dependents) {
     if (devid !== VFIO_PCI_DEVID_NOT_OWNED || fn.resets.hasPmReset) continue;
-    fn.report(`vfio: Cannot reset device ${fn.name}, depends on device ${name} which is not owned`);
+    fn.guestReport(
+      `vfio: Cannot reset device ${fn.name}, depends on device ${name} which is not owned`,
+    );
   }
   return false;
 }
@@ -151,7 +153,7 @@ function askInfo(fn: VfioPciFunction): ResetInfo | undefined {
 function refuse(fn: VfioPciFunction, result: number): undefined {
   if (fn.resets.hasPmReset) return;
   const error = new SysError(-result, "VFIO_DEVICE_GET_PCI_HOT_RESET_INFO");
-  fn.report(
+  fn.guestReport(
     `vfio: Cannot reset device ${fn.name}, no available reset mechanism (${errnoOf(error)})`,
   );
 }

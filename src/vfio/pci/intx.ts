@@ -82,7 +82,7 @@ export class Intx {
     this.#timer?.[Symbol.dispose]();
     this.#timer = undefined;
     this.#decelerate();
-    attempt(fn.report, `${fn.name}: INTx`, () =>
+    attempt(fn.guestReport, `${fn.name}: INTx`, () =>
       fn.device.setIrqNone(VFIO_PCI_INTX_IRQ_INDEX, "trigger", 0, 0),
     );
     this.#pending = false;
@@ -154,7 +154,7 @@ export class Intx {
 
   #setMasked(masked: boolean): void {
     const fn = this.#fn;
-    attempt(fn.report, `${fn.name}: INTx`, () =>
+    attempt(fn.guestReport, `${fn.name}: INTx`, () =>
       fn.device.setIrqNone(VFIO_PCI_INTX_IRQ_INDEX, masked ? "mask" : "unmask", 0, 1),
     );
   }
@@ -172,7 +172,7 @@ export class Intx {
     this.#pending = false;
     fn.setIntx(false);
     const { gsi } = this.#route;
-    const accelerated = attempt(fn.report, `${fn.name}: failed to set up KVM INTx`, () => {
+    const accelerated = attempt(fn.guestReport, `${fn.name}: failed to set up KVM INTx`, () => {
       using owner = new Owner();
       const unmask = owner.own(EventFd.create(fn.sys));
       msiRoutes.assignIrqfd(gsi, trigger.fd, unmask.fd);
@@ -195,7 +195,7 @@ export class Intx {
     this.#setMasked(true);
     this.#pending = false;
     fn.setIntx(false);
-    attempt(fn.report, `${fn.name}: failed to disable KVM INTx`, () =>
+    attempt(fn.guestReport, `${fn.name}: failed to disable KVM INTx`, () =>
       fn.bus.root.platform.msiRoutes?.deassignIrqfd(this.#boundGsi, this.#trigger!.fd),
     );
     // Closing it is enough for VFIO to drop it.
@@ -210,7 +210,7 @@ export class Intx {
   #watchTrigger(): void {
     const fn = this.#fn;
     const trigger = this.#trigger!;
-    attempt(fn.report, `${fn.name}: INTx`, () => {
+    attempt(fn.guestReport, `${fn.name}: INTx`, () => {
       this.#watch = fn.env.loop.watch(trigger.fd, () => this.#interrupt());
     });
   }

@@ -36,7 +36,7 @@ export class AssignedMsi {
     while (wanted > 0) {
       const available = this.#tryEnable(wanted);
       if (available === undefined) return;
-      fn.report(`${fn.name}: Failed to enable ${wanted} MSI vectors, retry with ${available}`);
+      fn.guestReport(`${fn.name}: Failed to enable ${wanted} MSI vectors, retry with ${available}`);
       // A host that offers what it has just refused would keep us here.
       wanted = available < wanted ? available : 0;
     }
@@ -45,12 +45,12 @@ export class AssignedMsi {
   /** ENABLE went down. */
   disable(): void {
     const fn = this.#fn;
-    attempt(fn.report, `${fn.name}: MSI`, () =>
+    attempt(fn.guestReport, `${fn.name}: MSI`, () =>
       fn.device.setIrqNone(VFIO_PCI_MSI_IRQ_INDEX, "trigger", 0, 0),
     );
     this.#tearDown();
     trace.vfio_msi_disable.emit({ name: fn.name });
-    attempt(fn.report, fn.name, () => fn.interrupts.intx.enable());
+    attempt(fn.guestReport, fn.name, () => fn.interrupts.intx.enable());
   }
 
   /** The guest rewrote the capability while MSI is on. */

@@ -76,7 +76,7 @@ export class AssignedMsix {
     // Also with no vector in use: see `enable`.
     this.#disableIndex();
     this.#tearDown();
-    attempt(fn.report, fn.name, () => fn.interrupts.intx.enable());
+    attempt(fn.guestReport, fn.name, () => fn.interrupts.intx.enable());
     this.#pending.clear();
     this.#setPbaTrap(false);
     trace.vfio_msix_disable.emit({ name: fn.name });
@@ -171,16 +171,17 @@ export class AssignedMsix {
   #setEventfds(start: number, fds: readonly number[]): boolean {
     const fn = this.#fn;
     let fewer = 0;
-    const done = attempt(fn.report, `${fn.name}: failed to enable MSI-X`, () => {
+    const done = attempt(fn.guestReport, `${fn.name}: failed to enable MSI-X`, () => {
       fewer = fn.device.setIrqEventfds(VFIO_PCI_MSIX_IRQ_INDEX, "trigger", start, fds);
     });
-    if (fewer > 0) fn.report(`${fn.name}: the host has ${fewer} MSI-X vectors, not ${fds.length}`);
+    if (fewer > 0)
+      fn.guestReport(`${fn.name}: the host has ${fewer} MSI-X vectors, not ${fds.length}`);
     return done && fewer === 0;
   }
 
   #disableIndex(): void {
     const fn = this.#fn;
-    attempt(fn.report, `${fn.name}: MSI-X`, () =>
+    attempt(fn.guestReport, `${fn.name}: MSI-X`, () =>
       fn.device.setIrqNone(VFIO_PCI_MSIX_IRQ_INDEX, "trigger", 0, 0),
     );
   }

@@ -49,7 +49,7 @@ function runReset(fn: VfioPciFunction): void {
 }
 
 function kernelReset(fn: VfioPciFunction): boolean {
-  return attempt(fn.report, fn.name, () => fn.device.reset());
+  return attempt(fn.guestReport, fn.name, () => fn.device.reset());
 }
 
 /** Quiet before the storm: no interrupts, no decoding, no DMA, D0 (14.2). */
@@ -67,12 +67,13 @@ export function preReset(fn: VfioPciFunction): void {
   fn.writeConfig(at, 2, control & ~PCI_PM_CTRL_STATE_MASK);
   const after = fn.guestRead(at, 2);
   const state = after < 0 ? 3 : after & PCI_PM_CTRL_STATE_MASK;
-  if (state !== 0) fn.report(`vfio: Unable to power on device, stuck in D${state} (${fn.name})`);
+  if (state !== 0)
+    fn.guestReport(`vfio: Unable to power on device, stuck in D${state} (${fn.name})`);
 }
 
 /** INTx again, the kernel's virtual BARs cleared, quirks as at the start (14.3). */
 export function postReset(fn: VfioPciFunction): void {
-  attempt(fn.report, fn.name, () => fn.interrupts.intx.enable());
+  attempt(fn.guestReport, fn.name, () => fn.interrupts.intx.enable());
   for (let index = 0; index < BAR_COUNT; index++) {
     fn.deviceConfig.write(PCI_BASE_ADDRESS_0 + 4 * index, 4, 0);
   }

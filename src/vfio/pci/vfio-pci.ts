@@ -14,7 +14,7 @@ import { SysError, ViaductError } from "../../sys/sys-error.ts";
 import type { Syscalls } from "../../sys/syscalls.ts";
 import type { VfioDevice } from "../device.ts";
 import { openKernelDevice } from "../open-device.ts";
-import type { Report } from "../report.ts";
+import { type Report, rateLimited } from "../report.ts";
 import type { ResetParticipant } from "../reset-coordinator.ts";
 import { AssignedBars } from "./bars.ts";
 import { guestRead, guestWrite } from "./config.ts";
@@ -49,6 +49,8 @@ export class VfioPciFunction extends PciFunction implements ResetParticipant {
   readonly properties: VfioPciProperties;
   readonly facts: DeviceFacts;
   readonly deviceConfig: DeviceConfig;
+  /** For what a guest can cause at will: at most one line a second. */
+  readonly guestReport: Report;
   readonly assignedBars: AssignedBars;
   readonly interrupts: Interrupts;
   readonly resets: ResetFacts = { hasFlr: false, hasPmReset: false, pmOffset: undefined };
@@ -77,6 +79,7 @@ export class VfioPciFunction extends PciFunction implements ResetParticipant {
     this.properties = options.properties;
     this.device = device;
     this.facts = facts;
+    this.guestReport = rateLimited(options.env.vfio.report);
     this.deviceConfig = new DeviceConfig(device, facts.config, this.report);
     this.assignedBars = new AssignedBars(this);
     this.interrupts = new Interrupts(new Intx(this));
@@ -159,7 +162,7 @@ export class VfioPciFunction extends PciFunction implements ResetParticipant {
       name: this.name,
       sys: this.sys,
       loop: this.env.loop,
-      report: this.report,
+      report: this.guestReport,
       routes: slow ? undefined : this.bus.root.platform.msiRoutes,
       requesterId: () => this.requesterId,
     };

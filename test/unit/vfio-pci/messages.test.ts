@@ -309,3 +309,22 @@ test("AssignedMsix: 200 times on and off leave nothing behind", () => {
   assert.deepEqual(machine.ledger.live(), live);
   assert.deepEqual([machine.routes.routes.size, machine.routes.irqfds.size], [0, 0]);
 });
+
+test("Interrupts: MSI turned on over MSI-X ends that, and neither undoes the other", () => {
+  const spec = { ...msixTestSpec(BDF), msi: { vectors: 1 as const }, interruptPin: 1 as const };
+  using machine = new TestMachine({ devices: [{ spec, group: 7 }] });
+  const driver = new Driver(machine);
+  using fn = driver.fn;
+  fn.interrupts.disable();
+  const live = machine.ledger.live();
+  driver.unmask(0);
+  driver.setControl(ENABLE);
+  enableMsi(fn, 0);
+  assert.equal(fn.interrupts.mode, "msi");
+  driver.setControl(0);
+  assert.equal(fn.interrupts.mode, "msi");
+  fn.writeConfig(fn.msi!.offset + 2, 2, 0);
+  assert.equal(fn.interrupts.mode, "intx");
+  fn.interrupts.disable();
+  assert.deepEqual(machine.ledger.live(), live);
+});
