@@ -118,3 +118,13 @@ test("realize: what was asked for and cannot be had is refused", () => {
   for (const [given, why] of refusals) assert.throws(() => machine.assign(given), why);
   assert.deepEqual(machine.host.describe(), []);
 });
+
+test("spec F5: an overridden device ID chooses what is done for the device", () => {
+  using machine = machineWith({ ...eduSpec(BDF), vendorId: 0x8086, deviceId: 0x9a0b });
+  using plain = machine.assign({ "x-pci-device-id": "0x1533" });
+  assert.notEqual(plain.readConfig(0xe8, 1), 0x09);
+  plain[Symbol.dispose]();
+  using other = machineWith({ ...eduSpec(BDF), vendorId: 0x8086, deviceId: 0x1533 });
+  using vmd = other.assign({ "x-pci-device-id": "0x9a0b" });
+  assert.equal(vmd.readConfig(0xe8, 1), 0x09);
+});
