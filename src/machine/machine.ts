@@ -135,6 +135,7 @@ export class Machine {
       address: ACPI_TABLES_START,
       apicIds: vcpus.map(({ id }) => id),
       windows: pciWindows(board.ram, physicalAddressBits(supported)),
+      busCount: busCount(options.devices.length),
       serial: options.serial !== undefined,
     }).bytes;
     const machine = new Machine(options, { sys, vm, board, boot, vcpus, acpi });
@@ -303,6 +304,16 @@ export class Machine {
     this.#states.enter("shutdown");
     this.#settle(error === undefined ? { reason } : { reason, error });
   }
+}
+
+/**
+ * Bus numbers to offer: a few for each device. Linux reads the vendor of 32 slots of every bus that
+ * it is offered, two exits each: offering all 256 would cost 16,000 exits of a boot.
+ */
+function busCount(deviceCount: number): number {
+  const BUSES_MIN = 16;
+  const needed = 2 + 4 * deviceCount;
+  return Math.min(256, Math.max(BUSES_MIN, 2 ** Math.ceil(Math.log2(needed))));
 }
 
 function asFailure(action: string, error: unknown): ViaductError {

@@ -92,7 +92,7 @@ function interruptRouting(): Term {
   return name("_PRT", pkg(...entries));
 }
 
-function hostBridge(windows: PciWindows): Term {
+function hostBridge(windows: PciWindows, busCount: number): Term {
   return device(
     "PCI0",
     name("_HID", eisaId("PNP0A08")),
@@ -105,7 +105,7 @@ function hostBridge(windows: PciWindows): Term {
     name(
       "_CRS",
       resourceTemplate(
-        busNumbers(0, 255),
+        busNumbers(0, busCount - 1),
         ioPorts(0xcf8, 8),
         ...windows.io.map(ioWindow),
         ...windows.memory32.map(memoryWindow32),
@@ -146,8 +146,12 @@ function realTimeClock(): Term {
 }
 
 /** @returns the definition block's AML, without the table header */
-export function dsdtBlock(options: { windows: PciWindows; serial: boolean }): Uint8Array {
-  const devices = [hostBridge(options.windows), motherboard(), realTimeClock()];
+export function dsdtBlock(options: {
+  windows: PciWindows;
+  busCount: number;
+  serial: boolean;
+}): Uint8Array {
+  const devices = [hostBridge(options.windows, options.busCount), motherboard(), realTimeClock()];
   if (options.serial) devices.push(serialPort());
   const sleepS5 = pkg(integer(SLEEP_TYPE_S5), integer(SLEEP_TYPE_S5), integer(0), integer(0));
   return concat([scope("\\_SB", ...devices), name("\\_S5", sleepS5)]);

@@ -13,6 +13,7 @@ const tables = (ramGib = 6) =>
     address: ACPI_TABLES_START,
     apicIds: [0, 1, 2, 3],
     windows: pciWindows(ramLayout(ramGib * GIB), 40),
+    busCount: 16,
     serial: true,
   });
 

@@ -140,8 +140,8 @@ export function madt(apicIds: readonly number[]): Uint8Array {
 }
 
 /** PCI Firmware 3.3, 4.1.2. */
-function mcfg(): Uint8Array {
-  const segmentAndBuses = concat([u16(0), Uint8Array.of(0, 255), u32(0)]);
+function mcfg(busCount: number): Uint8Array {
+  const segmentAndBuses = concat([u16(0), Uint8Array.of(0, busCount - 1), u32(0)]);
   return table("MCFG", 1, concat([new Uint8Array(8), u64(ECAM_START), segmentAndBuses]));
 }
 
@@ -175,6 +175,8 @@ export function acpiTables(options: {
   address: number;
   apicIds: readonly number[];
   windows: PciWindows;
+  /** How many bus numbers the guest may give out; Linux probes each of them when it boots. */
+  busCount: number;
   serial: boolean;
 }): AcpiTables {
   const RSDP_SPACE = 64;
@@ -189,7 +191,7 @@ export function acpiTables(options: {
   const dsdt = table("DSDT", 2, dsdtBlock(options));
   const fadtBytes = fadt({ facs: place(facs()), dsdt: place(dsdt) });
   const madtBytes = madt(options.apicIds);
-  const mcfgBytes = mcfg();
+  const mcfgBytes = mcfg(options.busCount);
   const entries = [fadtBytes, madtBytes, mcfgBytes].map(place);
   const xsdtBytes = table("XSDT", 1, concat(entries.map(u64)));
   const xsdt = place(xsdtBytes);
