@@ -60,7 +60,7 @@ function report(error: unknown, json: boolean): number {
     return exitStatus(error);
   }
   process.stderr.write(`viaduct: ${error.message}\n`);
-  if (error.nextStep !== undefined) process.stderr.write(`  next: ${error.nextStep}\n`);
+  process.stderr.write(`  next: ${error.nextStep}\n`);
   return exitStatus(error);
 }
 

@@ -15,7 +15,7 @@ const silent: RunEvents = { emit: () => {}, [Symbol.dispose]: () => {} };
 /** @param json undefined: nothing; "": stdout; else a file */
 export function openRunEvents(json: string | undefined): RunEvents {
   if (json === undefined) return silent;
-  const fd = json === "" ? 1 : openFile(json);
+  const fd = json === "" ? 1 : openForWriting("--json", json);
   let open = true;
   return {
     emit(event, data = {}) {
@@ -30,12 +30,13 @@ export function openRunEvents(json: string | undefined): RunEvents {
   };
 }
 
-function openFile(path: string): number {
+/** @throws {ViaductError} USAGE, naming the option */
+export function openForWriting(option: string, path: string): number {
   try {
     return openSync(path, "w");
   } catch (cause) {
     const why = (cause as Error).message;
-    throw new ViaductError("USAGE", `--json=${path}: Cannot write events: ${why}`, {
+    throw new ViaductError("USAGE", `${option} ${path}: Cannot write there: ${why}`, {
       cause,
       nextStep: "Name a file that can be written.",
     });

@@ -2,24 +2,29 @@
 
 import { createWriteStream } from "node:fs";
 import type { SerialSink } from "../machine/serial-host.ts";
-import type { RunEvents } from "./run-events.ts";
+import { openForWriting, type RunEvents } from "./run-events.ts";
 import type { RunOptions } from "./run-options.ts";
 
 export interface SerialOutput extends AsyncDisposable {
   readonly sink: SerialSink | undefined;
 }
 
+/** @throws {ViaductError} USAGE: the file cannot be written */
 export function openSerial(options: RunOptions, events: RunEvents): SerialOutput {
   const done = async () => {};
   switch (options.serial.kind) {
     case "none":
       return { sink: undefined, [Symbol.asyncDispose]: done };
     case "file":
-      return toStream(createWriteStream(options.serial.path), true);
+      return toStream(openFile(options.serial.path), true);
     case "stdio":
       if (options.json === "") return { sink: toEvents(events), [Symbol.asyncDispose]: done };
       return toStream(process.stdout, false);
   }
+}
+
+function openFile(path: string): NodeJS.WritableStream {
+  return createWriteStream(path, { fd: openForWriting("--serial", path) });
 }
 
 function toEvents(events: RunEvents): SerialSink {

@@ -2,13 +2,21 @@
 
 import type { Console, ConsoleCommand } from "../machine/console.ts";
 import type { Machine, MachineEnd } from "../machine/machine.ts";
+import type { Syscalls } from "../sys/syscalls.ts";
+import type { HostRoots } from "../vfio/host-node.ts";
 import { EXIT } from "./exit-status.ts";
 import { openRunEvents, type RunEvents } from "./run-events.ts";
 import { parseRunOptions, RUN_HELP, type RunOptions } from "./run-options.ts";
 import { openSerial } from "./run-serial.ts";
 
-/** @throws {ViaductError} */
-export async function run(args: readonly string[]): Promise<number> {
+/** What a guest runs on, instead of this machine: a software host. */
+export interface RunHost {
+  readonly sys: Syscalls;
+  readonly roots: HostRoots;
+}
+
+/** @throws {ViaductError} what the host refused; it is then as it was before */
+export async function run(args: readonly string[], host?: RunHost): Promise<number> {
   const request = parseRunOptions(args);
   switch (request.kind) {
     case "help":
@@ -17,7 +25,7 @@ export async function run(args: readonly string[]): Promise<number> {
     case "device-help":
       return deviceHelp(request.driver);
     case "run":
-      return runGuest(request.options);
+      return runGuest(request.options, host);
   }
 }
 
@@ -30,13 +38,14 @@ async function deviceHelp(driver: string): Promise<number> {
 
 const note = (text: string): void => void process.stderr.write(`viaduct: ${text}\n`);
 
-async function runGuest(options: RunOptions): Promise<number> {
+async function runGuest(options: RunOptions, host?: RunHost): Promise<number> {
   const { Machine } = await import("../machine/machine.ts");
   const { nativeSyscalls } = await import("../sys/native.ts");
   using events = openRunEvents(options.json);
   await using serial = openSerial(options, events);
-  const machine = await Machine.create(nativeSyscalls(), {
+  const machine = await Machine.create(host?.sys ?? nativeSyscalls(), {
     ...options,
+    ...(host && { roots: host.roots }),
     serial: serial.sink,
     onState: (state) => events.emit("run-state", { state }),
     onNote: note,
@@ -95,7 +104,7 @@ function report(end: MachineEnd, machine: Machine, events: RunEvents): number {
   events.emit("ended", { reason, status, ...(error && { message: error.message }) });
   if (error !== undefined) {
     note(error.message);
-    if (error.nextStep !== undefined) process.stderr.write(`  next: ${error.nextStep}\n`);
+    process.stderr.write(`  next: ${error.nextStep}\n`);
   }
   return status;
 }

@@ -50,11 +50,11 @@ export function createIrqchip(vm: Vm, mode: IrqchipMode): CreatedIrqchip {
     check(vm.sys.ioctl(vm.fd, KVM_CREATE_PIT2, pit), "KVM_CREATE_PIT2");
     return { mode, note: undefined };
   } catch (error) {
-    throw new ViaductError(
-      "KVM_FAILED",
-      `KVM: Cannot create the ${mode} irqchip: ${(error as Error).message}`,
-      { cause: error, nextStep: "This KVM has no local APIC; a newer kernel is needed." },
-    );
+    const options = NOT_THERE.has(errnoOf(error) ?? "")
+      ? { cause: error, nextStep: "This KVM has no local APIC; a newer kernel is needed." }
+      : { cause: error };
+    const why = (error as Error).message;
+    throw new ViaductError("KVM_FAILED", `KVM: Cannot create the ${mode} irqchip: ${why}`, options);
   }
 }
 

@@ -94,7 +94,10 @@ export class MemorySlots implements MemoryListener {
     view.userspace_addr = BigInt(place.hva);
     // SAFETY: the region's owner keeps the memory mapped until the section is removed; KVM follows
     // this process's page tables, so a mapping that does go away faults in the guest alone.
-    check(this.#vm.sys.ioctl(this.#vm.fd, KVM_SET_USER_MEMORY_REGION, this.#arg), "memory slot");
+    check(
+      this.#vm.sys.ioctl(this.#vm.fd, KVM_SET_USER_MEMORY_REGION, this.#arg),
+      `KVM_SET_USER_MEMORY_REGION slot ${slot}`,
+    );
   }
 }
 

@@ -12,7 +12,7 @@ import { errnoName } from "../abi/errno.ts";
 import { SIGRTMIN } from "../abi/signal.ts";
 import { EventFd } from "../sys/event-fd.ts";
 import { Owner } from "../sys/owner.ts";
-import { check, ViaductError } from "../sys/sys-error.ts";
+import { check, SysError, ViaductError } from "../sys/sys-error.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import { ExitCounters } from "./exit-counters.ts";
 import { answerExit, type ExitHandler } from "./exit-handler.ts";
@@ -190,12 +190,22 @@ export class VcpuThreads implements Disposable {
   #answer({ vcpu, mailbox }: Thread): void {
     const errno = mailbox.runErrno;
     if (errno === 0) {
-      answerExit(vcpu.run, vcpu.id, mailbox.start, this.#handler);
+      this.#answerExit(vcpu, mailbox.start);
     } else {
       const what = `KVM_RUN: ${errnoName(errno)}`;
       this.#handler.internalError({ vcpu: vcpu.id, what, data: [] });
     }
     mailbox.answer();
+  }
+
+  /** What the host refuses while it answers ends the guest, not this process. */
+  #answerExit(vcpu: Vcpu, start: number): void {
+    try {
+      answerExit(vcpu.run, vcpu.id, start, this.#handler);
+    } catch (error) {
+      if (!(error instanceof SysError || error instanceof ViaductError)) throw error;
+      this.#handler.internalError({ vcpu: vcpu.id, what: error.message, data: [] });
+    }
   }
 
   #wakePauseWaiters(): void {

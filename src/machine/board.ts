@@ -11,6 +11,7 @@ import { RootComplex } from "../pci/root-complex.ts";
 import { CONFIG_PORTS } from "../pci/shared-config.ts";
 import { EventFd } from "../sys/event-fd.ts";
 import { Owner } from "../sys/owner.ts";
+import type { ViaductError } from "../sys/sys-error.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import { ACPI_PM_PORTS, AcpiPm } from "./acpi-pm.ts";
 import { type FastPathState, serialFor } from "./fast-path.ts";
@@ -39,6 +40,8 @@ import { IOAPIC_SIZE } from "./split-ioapic.ts";
 export interface BoardSignals {
   powerOff(): void;
   reset(): void;
+  /** The host refused what the guest cannot do without. */
+  failed(error: ViaductError): void;
 }
 
 export interface BoardOptions {
@@ -107,7 +110,7 @@ export class Board implements Disposable {
     const lowRam = placeRam(owner, vm.sys, memoryRoot, ram);
     const memory = owner.own(createAddressSpace("memory", memoryRoot));
     const io = owner.own(createAddressSpace("io", ioRoot));
-    const platform = new KvmPlatform(vm);
+    const platform = new KvmPlatform(vm, (error) => signals.failed(error));
     const root = owner.own(placeRoot({ memoryRoot, ioRoot, memory, io, platform }));
     const acpiPm = new AcpiPm({
       setSci: (level) => platform.setIrqLine(SCI_IRQ, level),
@@ -194,8 +197,8 @@ function placeRoot(where: {
 
 function createSerial(owner: Owner, vm: Vm) {
   const irq = owner.own(EventFd.create(vm.sys));
+  // KVM gives the irqfd up when the eventfd is closed.
   vm.routes.assignIrqfd(COM1_IRQ, irq.fd);
-  owner.defer(() => vm.routes.deassignIrqfd(COM1_IRQ, irq.fd));
   const serialAttention = owner.own(EventFd.create(vm.sys));
   const state = {
     serial: Serial16550.createMemory(),

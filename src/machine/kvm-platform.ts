@@ -5,17 +5,23 @@
 
 import type { Vm } from "../kvm/vm.ts";
 import type { IntxRoute, MsiMessage, MsiRoutes, PciPlatform } from "../pci/platform.ts";
+import { ViaductError } from "../sys/sys-error.ts";
 import { pciGsi } from "./memory-map.ts";
 import { SplitIoapic } from "./split-ioapic.ts";
 
 export class KvmPlatform implements PciPlatform {
   readonly #vm: Vm;
+  readonly #failed: (error: ViaductError) => void;
   /** Present when the irqchip is split. */
   readonly ioapic: SplitIoapic | undefined;
 
-  /** @param vm has its irqchip already; borrowed */
-  constructor(vm: Vm) {
+  /**
+   * @param vm has its irqchip already; borrowed
+   * @param failed told when KVM refuses an interrupt: the guest would wait for it for ever
+   */
+  constructor(vm: Vm, failed: (error: ViaductError) => void) {
     this.#vm = vm;
+    this.#failed = failed;
     if (vm.irqchip?.mode === "split") {
       this.ioapic = new SplitIoapic({
         deliver: (message) => void vm.signalMsi(message),
@@ -37,8 +43,17 @@ export class KvmPlatform implements PciPlatform {
   }
 
   setIrqLine(gsi: number, level: boolean): void {
-    if (this.ioapic !== undefined) this.ioapic.setLine(gsi, level);
-    else this.#vm.setIrqLine(gsi, level);
+    if (this.ioapic !== undefined) {
+      this.ioapic.setLine(gsi, level);
+      return;
+    }
+    try {
+      this.#vm.setIrqLine(gsi, level);
+    } catch (cause) {
+      const why = (cause as Error).message;
+      const message = `KVM: Cannot set interrupt line ${gsi} to ${level ? 1 : 0}: ${why}`;
+      this.#failed(new ViaductError("KVM_FAILED", message, { cause }));
+    }
   }
 
   intxRoute(slot: number, pin: number): IntxRoute {

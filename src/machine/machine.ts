@@ -19,8 +19,9 @@ import { VcpuThreads } from "../kvm/vcpu-threads.ts";
 import type { Vm } from "../kvm/vm.ts";
 import { EventLoop } from "../sys/event-loop.ts";
 import { Owner } from "../sys/owner.ts";
-import { ViaductError } from "../sys/sys-error.ts";
+import { refusal, SysError, ViaductError } from "../sys/sys-error.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
+import type { HostRoots } from "../vfio/host-node.ts";
 import { acpiTables } from "./acpi/tables.ts";
 import { Board } from "./board.ts";
 import { BootFiles, type BootOptions } from "./boot-files.ts";
@@ -47,6 +48,8 @@ export interface MachineOptions extends BootOptions {
   readonly onState?: (state: RunState) => void;
   /** What a person should know and is no error. */
   readonly onNote?: (note: string) => void;
+  /** Where the host's sysfs and proc are, when not at their usual places. */
+  readonly roots?: HostRoots;
 }
 
 export type EndReason = "guest-shutdown" | "guest-reset" | "host-quit" | "triple-fault" | "error";
@@ -111,6 +114,14 @@ export class Machine {
    * @throws {ViaductError} what the host refused; nothing is held then
    */
   static async create(sys: Syscalls, options: MachineOptions): Promise<Machine> {
+    try {
+      return await Machine.#create(sys, options);
+    } catch (error) {
+      throw refusal("KVM_FAILED", "Cannot put the machine together", error);
+    }
+  }
+
+  static async #create(sys: Syscalls, options: MachineOptions): Promise<Machine> {
     using owner = new Owner();
     const boot = owner.own(BootFiles.open(options));
     const kvm = owner.own(Kvm.open(sys));
@@ -121,7 +132,11 @@ export class Machine {
       Board.create(
         vm,
         { ramSize: options.ramSize, serial: options.serial !== undefined },
-        { powerOff: () => machine.#end("guest-shutdown"), reset: () => machine.#guestReset() },
+        {
+          powerOff: () => machine.#end("guest-shutdown"),
+          reset: () => machine.#guestReset(),
+          failed: (error) => machine.#fail(error),
+        },
       ),
     );
     const supported = kvm.supportedCpuid();
@@ -157,9 +172,16 @@ export class Machine {
     this.#serialHost?.type(bytes);
   }
 
-  /** Begins to run the guest. @throws {ViaductError} kernel and initrd do not fit */
+  /**
+   * Begins to run the guest.
+   * @throws {ViaductError} kernel and initrd do not fit, or KVM refused the boot CPU's state
+   */
   async start(): Promise<void> {
-    this.#loadGuest();
+    try {
+      this.#loadGuest();
+    } catch (error) {
+      throw refusal("KVM_FAILED", "Cannot start the guest", error);
+    }
     await this.#threads.paused();
     if (this.#states.ended) return;
     this.#states.enter("running");
@@ -212,7 +234,13 @@ export class Machine {
     await this.#threads.stop();
     this.#serialHost?.flush();
     this.#serialHost?.[Symbol.dispose]();
-    this.#owner[Symbol.dispose]();
+    try {
+      this.#owner[Symbol.dispose]();
+    } catch (error) {
+      // The owner has released the rest all the same, and nobody can do more about it.
+      if (!(error instanceof SysError || error instanceof ViaductError)) throw error;
+      this.#options.onNote?.(`while giving everything back to the host: ${error.message}`);
+    }
   }
 
   async #connect(): Promise<void> {
@@ -238,7 +266,10 @@ export class Machine {
     const ports = this.#options.devices.every(({ driver }) => driver === "pcie-root-port");
     if (ports) return () => assert.fail("a root port is no function of its own");
     const { VfioDevices } = await import("./vfio-devices.ts");
+    const { roots, onNote } = this.#options;
     const vfio = VfioDevices.create({
+      ...(roots && { roots }),
+      ...(onNote && { report: onNote }),
       vm: this.#parts.vm,
       board: this.#parts.board,
       devices: this.#devices,

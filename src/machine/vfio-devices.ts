@@ -7,10 +7,12 @@ import type { Vm } from "../kvm/vm.ts";
 import { EventLoop } from "../sys/event-loop.ts";
 import { Owner } from "../sys/owner.ts";
 import { ViaductError } from "../sys/sys-error.ts";
+import type { HostRoots } from "../vfio/host-node.ts";
 import { KvmVfioDevice } from "../vfio/kvm-device.ts";
 import { hostClock, type VfioPciEnvironment } from "../vfio/pci/environment.ts";
 import { parseProperties, type VfioPciDriver } from "../vfio/pci/properties.ts";
 import { VfioPciFunction } from "../vfio/pci/vfio-pci.ts";
+import { type Report, reportToStderr } from "../vfio/report.ts";
 import { VfioState } from "../vfio/state.ts";
 import type { Board } from "./board.ts";
 import type { DeviceOption } from "./device-options.ts";
@@ -22,6 +24,8 @@ export interface VfioHost {
   readonly vm: Vm;
   readonly board: Board;
   readonly devices: Devices;
+  readonly roots?: HostRoots;
+  readonly report?: Report;
   /** The guest must not go on. */
   fail(error: ViaductError): void;
   /** Calls `handler` at each reset of the machine, until disposed. */
@@ -41,9 +45,12 @@ export class VfioDevices implements Disposable {
   static create(host: VfioHost): VfioDevices {
     using owner = new Owner();
     const { sys } = host.vm;
-    const kvmDevice = owner.own(new KvmVfioDevice(sys, host.vm.fd));
+    const { roots, report = reportToStderr } = host;
+    const kvmDevice = owner.own(new KvmVfioDevice(sys, host.vm.fd, report));
     const loop = owner.own(EventLoop.create(sys));
     const vfio = new VfioState(sys, {
+      ...(roots && { roots }),
+      report,
       kvmDevice,
       onFatal: (error) => host.fail(error),
       onMachineReset: (handler) => host.onReset(handler),

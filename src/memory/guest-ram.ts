@@ -144,10 +144,11 @@ function half(size: 2 | 4): 1 | 2 {
 
 function outOfMemory({ name, size }: GuestRamOptions, cause?: unknown): ViaductError {
   const mib = (bytes: number) => `${Math.floor(bytes / 2 ** 20)} MiB`;
+  const why = cause === undefined ? "" : ` (${(cause as Error).message})`;
   return new ViaductError(
     "OUT_OF_MEMORY",
     `${name}: Cannot reserve ${mib(size)} of guest RAM: the host has ${mib(totalmem())}, ` +
-      `${mib(freemem())} of it free`,
+      `${mib(freemem())} of it free${why}`,
     { cause, nextStep: "Give the guest less memory (--memory), or free some on the host." },
   );
 }

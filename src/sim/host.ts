@@ -38,8 +38,8 @@ export class SoftwareHost implements Syscalls, Disposable {
   readonly #groups = new Map<number, SoftwareGroup>();
   readonly #containers = new Set<SoftwareContainer>();
   readonly #devices: SoftwarePciDevice[] = [];
-  /** Groups that KVM was told of. */
-  readonly #kvmGroups = new Set<SoftwareGroup>();
+  /** Groups that KVM was told of, with the pseudo-device that was told. */
+  readonly #kvmGroups = new Map<SoftwareGroup, number>();
   #tree: SysfsTree | undefined;
 
   /** @param iommu what differs from `IOMMU_DEFAULTS` */
@@ -94,7 +94,7 @@ export class SoftwareHost implements Syscalls, Disposable {
     const containers = [...this.#containers];
     return [
       ...groups.map((group) => `${group.name} open`),
-      ...[...this.#kvmGroups].map((group) => `${group.name} known to KVM`),
+      ...[...this.#kvmGroups.keys()].map((group) => `${group.name} known to KVM`),
       ...containers.flatMap(({ members, table }) => [
         `container open with groups ${members.map(({ number }) => number).join(" ")}`,
         ...(table?.mappings ?? []).map(({ iova, size }) => `DMA map ${iova}+${size}`),
@@ -128,13 +128,17 @@ export class SoftwareHost implements Syscalls, Disposable {
     this.#files.delete(fd);
     const result = this.#real.close(fd);
     if (file && ![...this.#files.values()].includes(file)) file.closed();
+    // KVM lets go of the groups when its pseudo-device is closed.
+    for (const [group, device] of this.#kvmGroups) {
+      if (device === fd) this.#kvmGroups.delete(group);
+    }
     return result;
   }
 
   ioctl(fd: number, request: number, arg: number | Bytes): number {
     const file = this.#files.get(fd);
     if (file) return file.ioctl(request, arg);
-    const answer = request === KVM_SET_DEVICE_ATTR ? this.#kvmGroup(arg) : undefined;
+    const answer = request === KVM_SET_DEVICE_ATTR ? this.#kvmGroup(fd, arg) : undefined;
     return answer ?? this.#real.ioctl(fd, request, arg);
   }
 
@@ -269,7 +273,7 @@ export class SoftwareHost implements Syscalls, Disposable {
    * KVM's VFIO pseudo-device is the real one and does not know our groups; it is answered for them
    * here. Undefined when the call is not about one.
    */
-  #kvmGroup(arg: number | Bytes): number | undefined {
+  #kvmGroup(device: number, arg: number | Bytes): number | undefined {
     const bytes = argumentBytes(arg);
     if (bytes === undefined || bytes.length < kvm_device_attr.size) return undefined;
     const { group, attr, addr } = kvm_device_attr.at(bytes);
@@ -280,8 +284,9 @@ export class SoftwareHost implements Syscalls, Disposable {
     if (!(file instanceof SoftwareGroup)) return undefined;
     const isKnown = this.#kvmGroups.has(file);
     if (attr === BigInt(KVM_DEV_VFIO_GROUP_ADD)) {
-      this.#kvmGroups.add(file);
-      return isKnown ? refusal("EEXIST") : 0;
+      if (isKnown) return refusal("EEXIST");
+      this.#kvmGroups.set(file, device);
+      return 0;
     }
     return this.#kvmGroups.delete(file) ? 0 : refusal("ENOENT");
   }

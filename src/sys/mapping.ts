@@ -109,7 +109,16 @@ export class Mapping implements Disposable {
       this.#sys.munmap(this.address, this.length);
       return;
     }
-    const anonymous = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-    this.#sys.mmap(this.address, this.length, PROT_READ | PROT_WRITE, anonymous, -1, 0);
+    layAnonymousPages(this.#sys, this.address, this.length);
   }
+}
+
+/**
+ * Takes what is mapped away and leaves zeros in its place. The kernel can refuse it for want of
+ * memory, and then the old pages would stay for as long as the process lives: it is asked twice.
+ */
+export function layAnonymousPages(sys: Syscalls, address: Address, length: number): void {
+  const flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+  const lay = () => sys.mmap(address, length, PROT_READ | PROT_WRITE, flags, -1, 0);
+  if (lay() < 0) lay();
 }

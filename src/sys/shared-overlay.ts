@@ -4,15 +4,8 @@
  * them, and Node 20's limit of 4 GiB for foreign memory does not apply (docs/decisions/0003).
  */
 
-import {
-  MAP_ANONYMOUS,
-  MAP_FIXED,
-  MAP_NORESERVE,
-  MAP_PRIVATE,
-  MAP_SHARED,
-  PROT_READ,
-  PROT_WRITE,
-} from "../abi/mman.ts";
+import { MAP_FIXED, MAP_SHARED, PROT_READ, PROT_WRITE } from "../abi/mman.ts";
+import { layAnonymousPages } from "./mapping.ts";
 import { check } from "./sys-error.ts";
 import type { Address, Syscalls } from "./syscalls.ts";
 
@@ -59,7 +52,6 @@ export class SharedOverlay implements Disposable {
   [Symbol.dispose](): void {
     if (!this.#mapped) return;
     this.#mapped = false;
-    const anonymous = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
-    this.#sys.mmap(this.address, this.size, PROT_READ | PROT_WRITE, anonymous, -1, 0);
+    layAnonymousPages(this.#sys, this.address, this.size);
   }
 }

@@ -6,6 +6,7 @@
  */
 
 import { errnoName } from "../abi/errno.ts";
+import { ERRNO_STEPS, NEXT_STEPS } from "./next-steps.ts";
 
 /** A system call that failed. `code` is the errno's name, as Node's own errors have it. */
 export class SysError extends Error {
@@ -64,11 +65,12 @@ export class ViaductError extends Error {
   override readonly name = "ViaductError";
   readonly code: ViaductErrorCode;
   /** What to do now: one sentence, or a command to type. */
-  readonly nextStep: string | undefined;
+  readonly nextStep: string;
 
   /**
    * @param message device first, then the action, the values, the state found:
    *   `0000:01:00.0: Cannot map 0x4000 bytes at IOVA 0x0: range overlaps 0x0-0xffff`
+   * @param options.nextStep when not given, what next-steps.ts has for the code
    */
   constructor(
     code: ViaductErrorCode,
@@ -77,7 +79,8 @@ export class ViaductError extends Error {
   ) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause });
     this.code = code;
-    this.nextStep = options.nextStep;
+    const known = ERRNO_STEPS[errnoOf(options.cause) ?? ""];
+    this.nextStep = known ?? options.nextStep ?? NEXT_STEPS[code];
   }
 }
 
@@ -86,4 +89,13 @@ export function errnoOf(error: unknown): string | undefined {
   if (error instanceof SysError) return error.code;
   if (error instanceof Error && error.cause !== undefined) return errnoOf(error.cause);
   return undefined;
+}
+
+/**
+ * A failed system call as a person reads it; any other error as it is.
+ * @param action `KVM: Cannot put the machine together`
+ */
+export function refusal(code: ViaductErrorCode, action: string, error: unknown): unknown {
+  if (!(error instanceof SysError)) return error;
+  return new ViaductError(code, `${action}: ${error.message}`, { cause: error });
 }

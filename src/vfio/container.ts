@@ -205,11 +205,16 @@ function openContainer(sys: Syscalls): OwnedFd {
     );
   }
   const version = sys.ioctl(fd.fd, VFIO_GET_API_VERSION, 0);
+  if (version < 0) {
+    const cause = new SysError(-version, "VFIO_GET_API_VERSION");
+    const text = `failed to ask ${CONTAINER_PATH} for its version: ${errnoText(cause)}`;
+    throw new ViaductError("VFIO_MISSING", text, { cause });
+  }
   if (version !== VFIO_API_VERSION) {
     throw new ViaductError(
       "VFIO_MISSING",
       `supported vfio version: ${VFIO_API_VERSION}, reported version: ${version}`,
-      version < 0 ? { cause: new SysError(-version, "VFIO_GET_API_VERSION") } : {},
+      { nextStep: "This program does not know this kernel's VFIO: a newer Viaduct is needed." },
     );
   }
   owner.move();

@@ -25,6 +25,7 @@ export class KvmVfioDevice implements KvmGroups, Disposable {
   readonly #vmFd: number;
   readonly #report: Report;
   #device: OwnedFd | undefined;
+  readonly #groups = new Set<number>();
 
   /** @param vmFd borrowed; the pseudo-device itself is made at the first add */
   constructor(sys: Syscalls, vmFd: number, report: Report = reportToStderr) {
@@ -38,13 +39,14 @@ export class KvmVfioDevice implements KvmGroups, Disposable {
     try {
       this.#device ??= this.#create();
       this.#setGroup(this.#device.fd, KVM_DEV_VFIO_GROUP_ADD, groupFd);
+      this.#groups.add(groupFd);
     } catch (error) {
       this.#report(`Failed to add group fd ${groupFd} to KVM VFIO device: ${messageOf(error)}`);
     }
   }
 
   removeGroup(groupFd: number): void {
-    if (this.#device === undefined) return;
+    if (this.#device === undefined || !this.#groups.delete(groupFd)) return;
     try {
       this.#setGroup(this.#device.fd, KVM_DEV_VFIO_GROUP_DEL, groupFd);
     } catch (error) {

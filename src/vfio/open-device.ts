@@ -42,7 +42,7 @@ export function openKernelDevice(
     const { code, message, cause, nextStep } = error;
     throw new ViaductError(code, `vfio ${node.name}: ${message}`, {
       cause,
-      ...(nextStep !== undefined && { nextStep }),
+      nextStep,
     });
   }
 }

@@ -65,7 +65,7 @@ function addCapability(
     throw new ViaductError(
       cause.code,
       `failed to add PCI capability ${hex(id)}[${hex(size)}]@${hex(offset)}: ${cause.message}`,
-      { cause, ...(cause.nextStep !== undefined && { nextStep: cause.nextStep }) },
+      { cause, nextStep: cause.nextStep },
     );
   }
 }

@@ -8,12 +8,14 @@
  * any BAR access then counts as service (`eoi`), and a timer gives the BARs back once it is quiet.
  */
 
+import { errnoName } from "../../abi/errno.ts";
 import { PCI_INTERRUPT_PIN } from "../../abi/pci-regs.ts";
 import { VFIO_PCI_INTX_IRQ_INDEX } from "../../abi/vfio.ts";
 import type { IntxRoute } from "../../pci/platform.ts";
 import { EventFd } from "../../sys/event-fd.ts";
 import { Owner } from "../../sys/owner.ts";
 import { ViaductError } from "../../sys/sys-error.ts";
+import { textOfErrno } from "../errno-text.ts";
 import { attempt } from "./interrupts.ts";
 import * as trace from "./trace.ts";
 import type { VfioPciFunction } from "./vfio-pci.ts";
@@ -52,7 +54,11 @@ export class Intx {
     const fn = this.#fn;
     const pin = fn.guestRead(PCI_INTERRUPT_PIN, 1);
     if (pin === 0) return;
-    if (pin < 0 || pin > 4) {
+    if (pin < 0) {
+      const why = textOfErrno(errnoName(-pin));
+      throw new ViaductError("IRQ_FAILED", `failed to read the interrupt pin: ${why}`);
+    }
+    if (pin > 4) {
       throw new ViaductError("IRQ_FAILED", `invalid INTx pin ${pin}`);
     }
     fn.interrupts.disable();

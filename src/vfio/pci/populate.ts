@@ -17,6 +17,7 @@ import {
 import { hex } from "../../memory/address.ts";
 import { ViaductError } from "../../sys/sys-error.ts";
 import type { RegionInfo, VfioDevice } from "../device.ts";
+import { errnoText } from "../errno-text.ts";
 import type { Report } from "../report.ts";
 import * as trace from "./trace.ts";
 
@@ -77,7 +78,13 @@ function regionInfo(device: VfioDevice, index: number): RegionInfo {
   try {
     return device.regionInfo(index);
   } catch (cause) {
-    throw new ViaductError("REGION_FAILED", `failed to get region ${index} info`, { cause });
+    throw new ViaductError(
+      "REGION_FAILED",
+      `failed to get region ${index} info: ${errnoText(cause)}`,
+      {
+        cause,
+      },
+    );
   }
 }
 

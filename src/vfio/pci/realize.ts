@@ -5,12 +5,14 @@
  * `openKernelDevice`; step 7 is `populate`.
  */
 
+import { errnoName } from "../../abi/errno.ts";
 import * as pci from "../../abi/pci-regs.ts";
 import { hex } from "../../memory/address.ts";
 import { functionOf } from "../../pci/bus.ts";
 import { walkCapabilities } from "../../pci/capabilities.ts";
 import type { Owner } from "../../sys/owner.ts";
 import { ViaductError } from "../../sys/sys-error.ts";
+import { textOfErrno } from "../errno-text.ts";
 import { rebuildCapabilities } from "./capabilities.ts";
 import { rebuildExtendedCapabilities } from "./extended-capabilities.ts";
 import { takePartInHotResets } from "./hot-reset.ts";
@@ -102,7 +104,8 @@ function fillShadow(fn: VfioPciFunction): void {
   const bytes = new Uint8Array(Math.min(config.size, deviceConfig.region.size));
   const result = deviceConfig.readBytes(0, bytes);
   if (result !== bytes.length) {
-    const what = result < 0 ? `errno ${-result}` : `${result} of ${bytes.length} bytes`;
+    const what =
+      result < 0 ? textOfErrno(errnoName(-result)) : `${result} of ${bytes.length} bytes`;
     throw new ViaductError("REGION_FAILED", `failed to read device config space: ${what}`);
   }
   config.bytes.set(bytes);
@@ -138,7 +141,10 @@ function emulateMessages(fn: VfioPciFunction): void {
 function enableIntx(fn: VfioPciFunction, owner: Owner): void {
   const pin = fn.guestRead(pci.PCI_INTERRUPT_PIN, 1);
   if (pin < 0) {
-    throw new ViaductError("REGION_FAILED", `failed to read the interrupt pin: errno ${-pin}`);
+    throw new ViaductError(
+      "REGION_FAILED",
+      `failed to read the interrupt pin: ${textOfErrno(errnoName(-pin))}`,
+    );
   }
   owner.defer(() => leaveInterrupts(fn));
   if (pin === 0) return;

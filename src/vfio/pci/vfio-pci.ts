@@ -209,6 +209,6 @@ function prefixed(name: string, error: unknown): unknown {
   const { code, message, nextStep } = error;
   return new ViaductError(code, `vfio ${name}: ${message}`, {
     cause: error.cause,
-    ...(nextStep !== undefined && { nextStep }),
+    nextStep,
   });
 }
