@@ -160,10 +160,12 @@ function place(
 
 /** @returns the low piece's bytes */
 function placeRam(owner: Owner, sys: Syscalls, parent: MemoryRegion, ram: RamLayout): Uint8Array {
-  const low = owner.own(GuestRam.create(sys, { name: "pc.ram", size: ram.lowSize }));
+  const create = (name: string, size: number) =>
+    owner.own(GuestRam.create(sys, { name, size, backing: "anonymous" }));
+  const low = create("pc.ram", ram.lowSize);
   parent.add(low.region(), 0n);
   if (ram.highSize > 0) {
-    const high = owner.own(GuestRam.create(sys, { name: "pc.ram.high", size: ram.highSize }));
+    const high = create("pc.ram.high", ram.highSize);
     parent.add(high.region(), BigInt(HIGH_RAM_START));
   }
   return low.bytes(0, ram.lowSize);

@@ -22,6 +22,12 @@ export interface GuestRamOptions {
   readonly name: string;
   /** Bytes, a multiple of 4096. */
   readonly size: number;
+  /**
+   * `memfd` (the default) can be handed to another process. `anonymous` gets huge pages where the
+   * host gives them to those who ask; most hosts give none to a memfd, and a guest then takes a
+   * nested page fault for each 4 KiB it touches.
+   */
+  readonly backing?: "memfd" | "anonymous";
 }
 
 export class GuestRam implements Disposable {
@@ -32,12 +38,12 @@ export class GuestRam implements Disposable {
   readonly byteOffset: number;
   readonly hva: Address;
   readonly #owner: Owner;
-  readonly #memfd: OwnedFd;
+  readonly #memfd: OwnedFd | undefined;
 
   private constructor(
     options: GuestRamOptions,
     overlay: SharedOverlay,
-    memfd: OwnedFd,
+    memfd: OwnedFd | undefined,
     owner: Owner,
   ) {
     this.name = options.name;
@@ -54,13 +60,14 @@ export class GuestRam implements Disposable {
    * @throws {ViaductError} OUT_OF_MEMORY when the host has not that much
    */
   static create(sys: Syscalls, options: GuestRamOptions): GuestRam {
-    const { name, size } = options;
+    const { size } = options;
     if (size > totalmem()) throw outOfMemory(options);
     using owner = new Owner();
     try {
-      const memfd = owner.own(new OwnedFd(sys, check(sys.memfdCreate(name, MFD_CLOEXEC), "memfd")));
-      check(sys.ftruncate(memfd.fd, size), `ftruncate to ${size}`);
-      const overlay = owner.own(SharedOverlay.map(sys, { fd: memfd.fd, size, align: ALIGNMENT }));
+      const memfd =
+        options.backing === "anonymous" ? undefined : owner.own(openMemfd(sys, options));
+      const fd = memfd?.fd ?? -1;
+      const overlay = owner.own(SharedOverlay.map(sys, { fd, size, align: ALIGNMENT }));
       // Advice: a kernel without one of them runs the guest as well.
       for (const advice of [MADV_HUGEPAGE, MADV_DONTDUMP, MADV_DONTFORK]) {
         sys.madvise(overlay.address, size, advice);
@@ -71,9 +78,9 @@ export class GuestRam implements Disposable {
     }
   }
 
-  /** The memfd; byte 0 of it is byte 0 of the RAM. */
+  /** The memfd, whose byte 0 is byte 0 of the RAM; -1 when there is none. */
   get fd(): number {
-    return this.#memfd.fd;
+    return this.#memfd?.fd ?? -1;
   }
 
   /** A window for copying; at most 4 GiB. @throws {RangeError} outside */
@@ -87,7 +94,7 @@ export class GuestRam implements Disposable {
   /** The region to place in a tree. The RAM must outlive the address spaces that contain it. */
   region(kind: "ram" | "rom" = "ram"): MemoryRegion {
     return new MemoryRegion(this.name, kind, BigInt(this.size), {
-      memory: { hva: this.hva, fd: this.fd, fdOffset: 0 },
+      memory: { hva: this.hva, ...(this.#memfd && { fd: this.fd, fdOffset: 0 }) },
       handler: new RamAccess(this, kind === "rom"),
     });
   }
@@ -96,6 +103,14 @@ export class GuestRam implements Disposable {
   [Symbol.dispose](): void {
     this.#owner[Symbol.dispose]();
   }
+}
+
+function openMemfd(sys: Syscalls, { name, size }: GuestRamOptions): OwnedFd {
+  using owner = new Owner();
+  const memfd = owner.own(new OwnedFd(sys, check(sys.memfdCreate(name, MFD_CLOEXEC), "memfd")));
+  check(sys.ftruncate(memfd.fd, size), `ftruncate to ${size}`);
+  owner.move();
+  return memfd;
 }
 
 /** The rare access that no memory slot served: a DMA of an emulated device, a write to ROM. */

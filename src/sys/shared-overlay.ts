@@ -4,12 +4,21 @@
  * them, and Node 20's limit of 4 GiB for foreign memory does not apply (docs/decisions/0003).
  */
 
-import { MAP_FIXED, MAP_SHARED, PROT_READ, PROT_WRITE } from "../abi/mman.ts";
+import {
+  MAP_ANONYMOUS,
+  MAP_FIXED,
+  MAP_NORESERVE,
+  MAP_PRIVATE,
+  MAP_SHARED,
+  PROT_READ,
+  PROT_WRITE,
+} from "../abi/mman.ts";
 import { layAnonymousPages } from "./mapping.ts";
 import { check } from "./sys-error.ts";
 import type { Address, Syscalls } from "./syscalls.ts";
 
 export interface SharedOverlayRequest {
+  /** -1: pages of the process's own, zeroed. */
   readonly fd: number;
   /** Bytes from the start of `fd`, a multiple of the page size. */
   readonly size: number;
@@ -44,7 +53,8 @@ export class SharedOverlay implements Disposable {
     const address = Math.ceil(start / align) * align;
     // SAFETY: [address, address + size) lies inside `buffer`, which nothing has touched yet and which
     // never moves; dispose() lays anonymous pages back before the buffer can be collected.
-    check(sys.mmap(address, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0), "mmap");
+    const flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
+    check(sys.mmap(address, size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0), "mmap");
     return new SharedOverlay(sys, { buffer, byteOffset: address - start, address, size });
   }
 
