@@ -28,6 +28,7 @@ import {
   TO_READ,
   WORD,
 } from "./exits-batch.ts";
+import { median } from "./median.ts";
 
 /** An endless loop around one access, by name. */
 const LOOPS = {
@@ -57,9 +58,6 @@ interface Figures {
 function endless(before: readonly number[], access: readonly number[]): number[] {
   return [...before, ...access, 0xeb, 256 - access.length - 2];
 }
-
-const median = (values: readonly number[]): number =>
-  values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)]!;
 
 /** The C loop, one batch at a time. */
 class CLoop implements Disposable {

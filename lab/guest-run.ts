@@ -56,7 +56,7 @@ export function viaductCommand(options: GuestRunOptions): string[] {
   ];
 }
 
-async function qemuWords(options: GuestRunOptions): Promise<string[]> {
+export async function qemuCommandInside(options: GuestRunOptions): Promise<string[]> {
   const { bzImage, initrd, append, memory = "512M", cpus = 1, devices = [], extra = [] } = options;
   const { program, args, env } = qemuCommand(await qemuPrefix(), [
     ...["-accel", "kvm", "-machine", "q35", "-cpu", "host", "-m", memory, "-smp", String(cpus)],
@@ -105,7 +105,7 @@ export function runViaduct(l1: L1, options: GuestRunOptions): Promise<GuestRun> 
 
 /** Runs the same guest under QEMU in L1. */
 export async function runQemu(l1: L1, options: GuestRunOptions): Promise<GuestRun> {
-  return withRetry(l1, await qemuWords(options), options);
+  return withRetry(l1, await qemuCommandInside(options), options);
 }
 
 /** The rest of the one line that starts with `name`. @throws when the guest did not say it */

@@ -19,7 +19,7 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { ViaductError } from "../src/sys/sys-error.ts";
 import { buildRoot, runInBuildRoot } from "./build-root.ts";
-import { cached, keyOf } from "./cache.ts";
+import { cached, cachePath, keyOf } from "./cache.ts";
 import { decompressXz } from "./decompress.ts";
 import { kernelConfigFragment } from "./kernel-options.ts";
 import { chosenPackages, type Package, type PackageSource } from "./packages.ts";
@@ -105,13 +105,23 @@ async function build(source: Package, scratch: string): Promise<void> {
   }
 }
 
-async function labKernelFolder(): Promise<string> {
+async function labKernelSource(): Promise<{ source: Package; entry: string }> {
   const chosen = await chosenPackages("lab-kernel", ["trixie-backports", "trixie"], (source) =>
     pinned(source, /^linux-source-7\.3$/, /^linux-source-\d/, SOURCE),
   );
   const source = chosen[0]!;
   const key = keyOf(kernelConfigFragment(), source.version, await buildRoot());
-  return cached(`lab-kernel-${key}`, (scratch) => build(source, scratch));
+  return { source, entry: `lab-kernel-${key}` };
+}
+
+async function labKernelFolder(): Promise<string> {
+  const { source, entry } = await labKernelSource();
+  return cached(entry, (scratch) => build(source, scratch));
+}
+
+/** Whether the lab kernel is in the cache, so that nobody waits for it unasked. */
+export async function labKernelIsBuilt(): Promise<boolean> {
+  return existsSync(cachePath((await labKernelSource()).entry));
 }
 
 async function labKernel(): Promise<Kernel> {

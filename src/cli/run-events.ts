@@ -7,22 +7,29 @@ import { closeSync, openSync, writeSync } from "node:fs";
 import { ViaductError } from "../sys/sys-error.ts";
 
 export interface RunEvents extends Disposable {
+  /** Whether anybody asked for events. */
+  readonly listening: boolean;
   emit(event: string, data?: Readonly<Record<string, unknown>>): void;
 }
 
-const silent: RunEvents = { emit: () => {}, [Symbol.dispose]: () => {} };
+const silent: RunEvents = { listening: false, emit: () => {}, [Symbol.dispose]: () => {} };
 
 /** @param json undefined: nothing; "": stdout; else a file */
 export function openRunEvents(json: string | undefined): RunEvents {
   if (json === undefined) return silent;
   const fd = json === "" ? 1 : openForWriting("--json", json);
   let open = true;
+  const emit: RunEvents["emit"] = (event, data = {}) => {
+    if (!open) return;
+    const ms = Math.round(performance.now() * 10) / 10;
+    writeSync(fd, `${JSON.stringify({ event, ms, ...data })}\n`);
+  };
+  // The start as CLOCK_MONOTONIC has it, so that others' times can be set beside these.
+  const startMs = Number(process.hrtime.bigint()) / 1e6 - performance.now();
+  emit("process", { startMs, nodeMs: performance.nodeTiming.bootstrapComplete });
   return {
-    emit(event, data = {}) {
-      if (!open) return;
-      const ms = Math.round(performance.now() * 10) / 10;
-      writeSync(fd, `${JSON.stringify({ event, ms, ...data })}\n`);
-    },
+    listening: true,
+    emit,
     [Symbol.dispose]() {
       if (open && fd !== 1) closeSync(fd);
       open = false;

@@ -39,9 +39,10 @@ async function deviceHelp(driver: string): Promise<number> {
 const note = (text: string): void => void process.stderr.write(`viaduct: ${text}\n`);
 
 async function runGuest(options: RunOptions, host?: RunHost): Promise<number> {
+  using events = openRunEvents(options.json);
   const { Machine } = await import("../machine/machine.ts");
   const { nativeSyscalls } = await import("../sys/native.ts");
-  using events = openRunEvents(options.json);
+  events.emit("loaded");
   await using serial = openSerial(options, events);
   const machine = await Machine.create(host?.sys ?? nativeSyscalls(), {
     ...options,
@@ -50,7 +51,8 @@ async function runGuest(options: RunOptions, host?: RunHost): Promise<number> {
     onState: (state) => events.emit("run-state", { state }),
     onNote: note,
   });
-  const signals = onSignals(machine);
+  events.emit("created");
+  const signals = onSignals(machine, events);
   let end: MachineEnd;
   let console: Console | undefined;
   try {
@@ -82,8 +84,11 @@ async function openConsole(machine: Machine): Promise<Console> {
   });
 }
 
-function onSignals(machine: Machine): Disposable {
+/** SIGUSR2 asks for the exits so far; nothing listens to it when there are no events. */
+function onSignals(machine: Machine, events: RunEvents): Disposable {
   const names = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  const count = () => events.emit("exits", { exits: machine.exitCounters.snapshot() });
+  if (events.listening) process.on("SIGUSR2", count);
   const quit = (name: NodeJS.Signals) => {
     note(`terminating on ${name}`);
     machine.quit();
@@ -92,6 +97,7 @@ function onSignals(machine: Machine): Disposable {
   return {
     [Symbol.dispose]: () => {
       for (const name of names) process.off(name, quit);
+      process.off("SIGUSR2", count);
     },
   };
 }

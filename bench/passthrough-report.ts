@@ -1,0 +1,192 @@
+/** What is made of the guests of `passthrough.ts`: medians, ratios, targets, and tables to read. */
+
+import { difference, type GuestFigures } from "./guest-figures.ts";
+import type { MapFigures } from "./map-dma.ts";
+import { median } from "./median.ts";
+import { type Monitor, READS, type WatchedGuest } from "./passthrough-guest.ts";
+import { bootPhases, type Phase } from "./passthrough-phases.ts";
+
+export type Pair = Readonly<Record<Monitor, WatchedGuest>>;
+
+export interface Measured {
+  readonly where: Readonly<Record<string, unknown>>;
+  /** The first start of each in a fresh L1. */
+  readonly cold: Pair;
+  readonly rounds: readonly Pair[];
+  readonly mapping: readonly MapFigures[] | undefined;
+}
+
+export interface Compared {
+  readonly what: string;
+  readonly unit: string;
+  readonly viaduct: number;
+  readonly qemu: number;
+  /** The median of the rounds' ratios of Viaduct to QEMU. */
+  readonly ratio: number;
+}
+
+export interface Target {
+  readonly what: string;
+  readonly measured: number;
+  readonly holds: boolean;
+}
+
+export type Counts = Readonly<Record<string, number>>;
+
+export interface ExitFigures {
+  /** KVM_RUN returns by reason (`kvm_userspace_exit`); empty where L1's kernel has no tracing. */
+  readonly userspace: Readonly<Record<Monitor, Counts>>;
+  /** KVM's statistics (debugfs), the ones about exits. */
+  readonly statistics: Readonly<Record<Monitor, Counts>>;
+  /** Viaduct's own counters: answered in the vCPU's Worker + forwarded. */
+  readonly own: Counts;
+}
+
+export interface Summary {
+  readonly where: Measured["where"];
+  readonly rounds: number;
+  readonly boot: Compared;
+  readonly coldBoot: Compared;
+  readonly phases: readonly Phase[];
+  readonly io: readonly Compared[];
+  readonly bootExits: ExitFigures;
+  /** Per 1,000 random reads. */
+  readonly steadyExits: ExitFigures;
+  readonly memory: readonly Compared[];
+  readonly mapping: readonly MapFigures[] | undefined;
+  readonly targets: readonly Target[];
+}
+
+const STATISTICS = ["exits", "io_exits", "mmio_exits", "irq_injections", "signal_exits"];
+
+function compare(
+  what: string,
+  unit: string,
+  pairs: readonly Pair[],
+  value: (figures: GuestFigures) => number,
+): Compared {
+  const of = (monitor: Monitor) => pairs.map((pair) => value(pair[monitor].figures));
+  const [viaduct, qemu] = [of("viaduct"), of("qemu")];
+  const ratio = median(viaduct.map((each, round) => each / qemu[round]!));
+  return { what, unit, viaduct: median(viaduct), qemu: median(qemu), ratio };
+}
+
+/** Reads a second of one pattern: the median of what the guest repeated. */
+function reads(pattern: string): (figures: GuestFigures) => number {
+  return ({ lines }) => {
+    const rates = lines.flatMap((line) => {
+      const found = /^io (\w+) block=\d+ count=(\d+) seconds=([\d.]+)$/.exec(line);
+      return found?.[1] === pattern ? [Number(found[2]) / Number(found[3])] : [];
+    });
+    return median(rates);
+  };
+}
+
+/** Viaduct's own counters, as an `exits` event carries them. */
+function ownCounts(event: unknown): Map<string, number> {
+  const { exits = {} } = (event ?? {}) as {
+    exits?: Record<string, { inThread: number; forwarded: number }>;
+  };
+  return new Map(
+    Object.entries(exits).map(([kind, count]) => [kind, count.inThread + count.forwarded]),
+  );
+}
+
+function chosen(counts: Counts, names: readonly string[]): Counts {
+  return Object.fromEntries(names.map((name) => [name, counts[name] ?? 0]));
+}
+
+const none: ReadonlyMap<string, number> = new Map();
+
+/**
+ * Viaduct is asked for its counters at each sample of guest-watch: the first answer is the boot's,
+ * the second that before the counted reads; the last but one (the very last is that of its end) is
+ * that after them.
+ */
+function exitFigures(pair: Pair, window: "boot" | "steady"): ExitFigures {
+  const boot = window === "boot";
+  const per = boot ? 1 : 1000 / READS.counted;
+  const scaled = (counts: Counts): Counts =>
+    Object.fromEntries(Object.entries(counts).map(([name, count]) => [name, count * per]));
+  const between = (monitor: Monitor, kind: "statistics" | "userspaceExits") => {
+    const { figures } = pair[monitor];
+    if (boot) return difference(none, figures.boot[kind]);
+    return scaled(difference(figures.before[kind], figures.after[kind]));
+  };
+  const each = <T>(value: (monitor: Monitor) => T) => ({
+    viaduct: value("viaduct"),
+    qemu: value("qemu"),
+  });
+  const events = pair.viaduct.events.filter(({ event }) => event === "exits");
+  const [first, second, last] = [events[0], events[1], events.at(-2)].map(ownCounts);
+  const own = boot ? difference(none, first!) : scaled(difference(second!, last!));
+  return {
+    userspace: each((monitor) => between(monitor, "userspaceExits")),
+    statistics: each((monitor) => chosen(between(monitor, "statistics"), STATISTICS)),
+    own,
+  };
+}
+
+export function summary({ where, cold, rounds, mapping }: Measured): Summary {
+  const last = rounds.at(-1)!;
+  const boot = compare("exec to first userspace line", "ms", rounds, ({ upMs }) => upMs);
+  const io = [
+    compare("sequential reads of 128 KiB", "1/s", rounds, reads("sequential")),
+    compare("random reads of 4 KiB", "1/s", rounds, reads("random")),
+  ];
+  const steadyExits = exitFigures(last, "steady");
+  const mib = (value: (figures: GuestFigures) => number) => (figures: GuestFigures) =>
+    value(figures) / 1024;
+  return {
+    where,
+    rounds: rounds.length,
+    boot,
+    coldBoot: compare("the same, first start of all", "ms", [cold], ({ upMs }) => upMs),
+    phases: bootPhases(rounds.map(({ viaduct }) => viaduct)),
+    io,
+    bootExits: exitFigures(last, "boot"),
+    steadyExits,
+    memory: [
+      compare(
+        "resident",
+        "MiB",
+        rounds,
+        mib(({ memory }) => memory.residentKib),
+      ),
+      compare(
+        "private",
+        "MiB",
+        rounds,
+        mib(({ memory }) => memory.privateKib),
+      ),
+      compare(
+        "anonymous",
+        "MiB",
+        rounds,
+        mib(({ memory }) => memory.anonymousKib),
+      ),
+      compare(
+        "guest RAM, in none above",
+        "MiB",
+        rounds,
+        mib(({ memory }) => memory.guestRamKib),
+      ),
+    ],
+    mapping,
+    targets: targets(boot, io, steadyExits),
+  };
+}
+
+function targets(boot: Compared, io: readonly Compared[], steady: ExitFigures): Target[] {
+  const counted = ["pio-read", "pio-write", "mmio-read", "mmio-write", "ioapic-eoi", "other"];
+  const exits = counted.reduce((sum, kind) => sum + (steady.own[kind] ?? 0), 0);
+  return [
+    { what: "boot ratio <= 1.0", measured: boot.ratio, holds: boot.ratio <= 1 },
+    ...io.map(({ what, ratio }) => ({
+      what: `${what}: ratio >= 0.95`,
+      measured: ratio,
+      holds: ratio >= 0.95,
+    })),
+    { what: "exits of 1,000 reads = 0", measured: exits, holds: exits === 0 },
+  ];
+}
