@@ -151,7 +151,11 @@ function deviceLines(host: Host, device: HostDevice, ids: PciIds, how: LineStyle
   const head = `${device.address} ${describe(device, ids, how.style)}`;
   if (!how.verbose && !how.drivers) return `${head}  [${placeText(device)}]`;
   const lines = [head];
-  if (how.verbose) lines.push(...verboseLines(host, device, ids, how));
+  if (how.verbose) {
+    lines.push(...subsystemLines(device, ids, how.style));
+    lines.push(...assignmentLines(host, device, how.openers));
+    lines.push(...device.resources.filter(({ index }) => index <= 6).map(resourceLine));
+  }
   lines.push(`Kernel driver in use: ${device.driver ?? "none"}`);
   return lines.join("\n\t");
 }
@@ -161,14 +165,21 @@ function placeText(device: HostDevice): string {
   return `${group}, ${device.driver ?? "no driver"}`;
 }
 
-function verboseLines(host: Host, device: HostDevice, ids: PciIds, how: LineStyle): string[] {
-  const lines: string[] = [];
+function subsystemLines(device: HostDevice, ids: PciIds, style: NumberStyle): string[] {
   const { subsystemVendor, subsystemDevice } = device;
-  if (subsystemVendor !== 0 && subsystemVendor !== 0xffff) {
-    const vendor = ids.vendor(subsystemVendor) ?? `Device ${hex(subsystemVendor, 4)}`;
-    const numbers = `[${hex(subsystemVendor, 4)}:${hex(subsystemDevice, 4)}]`;
-    lines.push(`Subsystem: ${vendor}${how.style === 0 ? "" : ` ${numbers}`}`);
-  }
+  if (subsystemVendor === 0 || subsystemVendor === 0xffff) return [];
+  const vendor = ids.vendor(subsystemVendor) ?? `Device ${hex(subsystemVendor, 4)}`;
+  const numbers = `[${hex(subsystemVendor, 4)}:${hex(subsystemDevice, 4)}]`;
+  return [`Subsystem: ${vendor}${style === 0 ? "" : ` ${numbers}`}`];
+}
+
+/** What decides whether the device can be assigned. */
+export function assignmentLines(
+  host: Host,
+  device: HostDevice,
+  openers: Openers | undefined,
+): string[] {
+  const lines: string[] = [];
   const group = device.group === undefined ? undefined : host.groups.get(device.group);
   if (group === undefined) {
     lines.push("IOMMU group: none (see viaduct doctor)");
@@ -191,8 +202,7 @@ function verboseLines(host: Host, device: HostDevice, ids: PciIds, how: LineStyl
     lines.push(`SR-IOV: virtual function of ${sriov.relatives[0]}`);
   }
   if (device.interfaces.length > 0) lines.push(`Network: ${device.interfaces.join(", ")}`);
-  lines.push(...device.resources.filter(({ index }) => index <= 6).map(resourceLine));
-  lines.push(...openerLines(device, how.openers));
+  lines.push(...openerLines(device, openers));
   return lines;
 }
 

@@ -31,6 +31,10 @@ const VERBS: Readonly<Record<string, Entry>> = {
     summary: "IOMMU groups, and whether VFIO would take them",
     load: () => import("./groups.ts"),
   },
+  show: {
+    summary: "a device with its group, and its configuration space decoded",
+    load: () => import("./show.ts"),
+  },
 };
 
 const ALIASES: Readonly<Record<string, string>> = { ls: "list" };
