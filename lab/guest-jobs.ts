@@ -29,12 +29,39 @@ back=$(dd if=/dev/nvme0n1 bs=1M skip=8 count=4 2>/dev/null | sha256sum)
 [ "$written" = "$back" ] && say "readback equal" || say "readback DIFFERS"
 `;
 
+/** As `NVME`, on the first megabytes only. */
+const NVME_QUICK = `
+wait_for /dev/nvme0n1
+dd if=/dev/urandom of=/tmp/pattern bs=1M count=4 2>/dev/null
+dd if=/tmp/pattern of=/dev/nvme0n1 bs=1M seek=8 conv=fsync 2>/dev/null
+echo 3 >/proc/sys/vm/drop_caches
+written=$(sha256sum </tmp/pattern)
+back=$(dd if=/dev/nvme0n1 bs=1M skip=8 count=4 2>/dev/null | sha256sum)
+[ "$written" = "$back" ] && say "readback equal" || say "readback DIFFERS"
+`;
+
+/** The first boot is told from the second by a mark on the disk. */
+const REBOOT_ONCE = `
+wait_for /dev/nvme0n1
+if [ "$(dd if=/dev/nvme0n1 bs=8 count=1 2>/dev/null)" = "rebooted" ]; then
+  say "second boot"
+else
+  printf rebooted | dd of=/dev/nvme0n1 bs=8 conv=notrunc,fsync 2>/dev/null
+  say "first boot"
+  reboot -f
+  sleep 60
+fi
+`;
+
 export const JOBS = {
   /** Only boots. */
   boot: { drivers: [], script: REPORT },
   nvme: { drivers: ["nvme"], script: `wait_for /dev/nvme0n1\n${REPORT}${NVME}${INTERRUPTS}` },
+  nvmeQuick: { drivers: ["nvme"], script: `${NVME_QUICK}${INTERRUPTS}` },
   reboot: { drivers: [], script: 'say "rebooting now"\nreboot -f\nsleep 60\n' },
-  crash: { drivers: [], script: 'say "crashing now"\necho c >/proc/sysrq-trigger\nsleep 60\n' },
-  /** A person's shell on the console. */
-  shell: { drivers: [], script: "setsid cttyhack sh\n" },
+  rebootOnce: { drivers: ["nvme"], script: REBOOT_ONCE },
+  /** Needs `reboot=t` on the kernel command line: Linux then resets by a triple fault. */
+  tripleFault: { drivers: [], script: 'say "faulting now"\nreboot -f\nsleep 60\n' },
+  /** Says what is typed on the console. */
+  readLine: { drivers: [], script: 'say ready\nread -r line\nsay "heard $line"\n' },
 } as const;

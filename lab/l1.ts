@@ -16,6 +16,7 @@ import { Agent, type OnOutput, type RunResult } from "./agent.ts";
 import { type KernelName, kernel } from "./kernel.ts";
 import { type L1Machine, l1Machine } from "./l1-command.ts";
 import { serveMonitor } from "./monitor.ts";
+import { progress } from "./progress.ts";
 import { Qmp, type QmpEvent } from "./qmp.ts";
 import { restoreArguments, saveSnapshot, snapshotPath } from "./snapshot.ts";
 import { deviceOption, option, zooDevice } from "./zoo.ts";
@@ -39,7 +40,7 @@ export interface RunOptions {
   readonly onOutput?: OnOutput;
 }
 
-const BOOT_MS = 120_000;
+const BOOT_MS = 60_000;
 const RUN_MS = 120_000;
 const PLUG_MS = 15_000;
 const UNPLUG_MS = 30_000;
@@ -108,7 +109,17 @@ export class L1 implements AsyncDisposable {
     await saveSnapshot(l1.#qmp, path);
   }
 
+  /** Emulation now and then hangs at boot; a second try says so and is the last. */
   static async #launch(machine: L1Machine, snapshot: string | undefined): Promise<L1> {
+    try {
+      return await L1.#launchOnce(machine, snapshot);
+    } catch (error) {
+      progress(`L1 did not come up (${(error as Error).message}); starting it once more`);
+      return L1.#launchOnce(machine, snapshot);
+    }
+  }
+
+  static async #launchOnce(machine: L1Machine, snapshot: string | undefined): Promise<L1> {
     const folder = mkdtempSync(join(tmpdir(), "viaduct-l1-"));
     const { program, args, env } = machine.command(folder);
     const restore = snapshot === undefined ? [] : restoreArguments();
