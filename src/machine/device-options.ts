@@ -10,6 +10,12 @@ export interface DeviceOption {
   readonly properties: ReadonlyMap<string, string>;
 }
 
+/** The option as it was typed. */
+export function deviceText({ driver, properties }: DeviceOption): string {
+  const values = [...properties].map(([name, value]) => `,${name}=${value.replaceAll(",", ",,")}`);
+  return `-device ${driver}${values.join("")}`;
+}
+
 /** A property that a driver of ours reads; what is left at the end is unknown. */
 export class PropertyReader {
   readonly #device: DeviceOption;

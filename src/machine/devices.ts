@@ -10,7 +10,7 @@ import { RootPort } from "../pci/root-port.ts";
 import { Owner } from "../sys/owner.ts";
 import { ViaductError } from "../sys/sys-error.ts";
 import type { Board } from "./board.ts";
-import { type DeviceOption, PropertyReader, parseGuestSlot } from "./device-options.ts";
+import { type DeviceOption, deviceText, PropertyReader, parseGuestSlot } from "./device-options.ts";
 
 const ROOT_BUS = "pcie.0";
 const ROOT_PORT = "pcie-root-port";
@@ -47,7 +47,9 @@ export class Devices implements Disposable {
 
   /** @throws {ViaductError} PROPERTY: bad properties, no such bus, no free slot */
   addRootPorts(options: readonly DeviceOption[]): void {
-    for (const option of options) if (option.driver === ROOT_PORT) this.#addRootPort(option);
+    for (const option of options) {
+      if (option.driver === ROOT_PORT) naming(option, () => this.#addRootPort(option));
+    }
   }
 
   /**
@@ -56,14 +58,7 @@ export class Devices implements Disposable {
    */
   addFunctions(options: readonly DeviceOption[], make: MakeFunction): void {
     for (const option of options) {
-      if (option.driver === ROOT_PORT) continue;
-      const reader = new PropertyReader(option);
-      const busName = reader.take("bus");
-      const wanted = parseGuestSlot(reader);
-      const bus = busName === undefined ? this.#ownPort(option) : this.#bus(option, busName);
-      const place = { bus, devfn: wanted ?? this.#freeSlot(option, bus) };
-      const fn = this.#owner.own(make(option, place));
-      bus.attach(fn);
+      if (option.driver !== ROOT_PORT) naming(option, () => this.#addFunction(option, make));
     }
   }
 
@@ -77,12 +72,22 @@ export class Devices implements Disposable {
     this.#owner[Symbol.dispose]();
   }
 
+  #addFunction(option: DeviceOption, make: MakeFunction): void {
+    const reader = new PropertyReader(option);
+    const busName = reader.take("bus");
+    const wanted = parseGuestSlot(reader);
+    const bus = busName === undefined ? this.#ownPort(option) : this.#bus(busName);
+    const place = { bus, devfn: wanted ?? this.#freeSlot(bus) };
+    const fn = this.#owner.own(make(option, place));
+    bus.attach(fn);
+  }
+
   #addRootPort(option: DeviceOption): void {
     const reader = new PropertyReader(option);
     const name = reader.take("id");
     const bus = reader.take("bus") ?? ROOT_BUS;
     if (name === undefined) {
-      throw new ViaductError("PROPERTY", `${ROOT_PORT}: a root port needs an id`, {
+      throw new ViaductError("PROPERTY", "A root port needs an id", {
         nextStep: `Write -device ${ROOT_PORT},id=rp0 and put devices on it with bus=rp0.`,
       });
     }
@@ -111,8 +116,7 @@ export class Devices implements Disposable {
 
   #createPort(name: string, options: Partial<Parameters<typeof RootPort.create>[0]>): RootPort {
     const bus = this.#board.root.bus;
-    const devfn =
-      options.devfn ?? this.#freeSlot({ driver: ROOT_PORT, properties: new Map() }, bus);
+    const devfn = options.devfn ?? this.#freeSlot(bus);
     const slot = slotOf(devfn);
     const port = RootPort.create({ port: slot, slot, ...options, name, bus, devfn });
     this.#owner.own(port);
@@ -125,21 +129,32 @@ export class Devices implements Disposable {
     return this.#createPort(name, {}).secondaryBus;
   }
 
-  #bus(option: DeviceOption, name: string): PciBus {
+  #bus(name: string): PciBus {
     if (name === ROOT_BUS) return this.#board.root.bus;
     const port = this.#ports.get(name);
     if (port !== undefined) return port.secondaryBus;
     const known = [ROOT_BUS, ...this.#ports.keys()].join(", ");
-    throw new ViaductError("PROPERTY", `${option.driver}: Bus '${name}' not found`, {
+    throw new ViaductError("PROPERTY", `Bus '${name}' not found`, {
       nextStep: `Buses of this machine: ${known}. Add one with -device ${ROOT_PORT},id=${name}`,
     });
   }
 
-  #freeSlot(option: DeviceOption, bus: PciBus): number {
+  #freeSlot(bus: PciBus): number {
     const slot = bus.freeSlot();
     if (slot !== undefined) return slot * 8;
-    throw new ViaductError("PROPERTY", `${option.driver}: No free slot on ${bus.name}`, {
+    throw new ViaductError("PROPERTY", `No free slot on ${bus.name}`, {
       nextStep: "Put the device on another bus.",
     });
+  }
+}
+
+/** Puts the option in front of what is wrong with it. */
+function naming(option: DeviceOption, act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    if (!(error instanceof ViaductError) || error.code !== "PROPERTY") throw error;
+    const { message, cause, nextStep } = error;
+    throw new ViaductError("PROPERTY", `${deviceText(option)}: ${message}`, { cause, nextStep });
   }
 }

@@ -81,7 +81,7 @@ export class VfioDevices implements Disposable {
   /** @throws {ViaductError} PROPERTY for a driver that is not there */
   readonly make: MakeFunction = (option: DeviceOption, place) => {
     if (!DRIVERS.includes(option.driver)) {
-      throw new ViaductError("PROPERTY", `-device ${option.driver}: There is no such device`, {
+      throw new ViaductError("PROPERTY", `There is no device ${option.driver}`, {
         nextStep: `Devices: pcie-root-port, ${DRIVERS.join(", ")}.`,
       });
     }

@@ -116,10 +116,14 @@ export class PciBus {
     const at = `slot ${slotOf(fn.devfn)} function ${functionOf(fn.devfn)} of ${this.name}`;
     const taken = this.#functions.get(fn.devfn);
     if (taken) {
-      throw new ViaductError("PROPERTY", `${fn.name}: Cannot use ${at}: ${taken.name} is there`);
+      throw new ViaductError("PROPERTY", `${fn.name}: Cannot use ${at}: ${taken.name} is there`, {
+        nextStep: "Choose another addr, or leave it out for the next free slot.",
+      });
     }
     if (this.parent?.isPort && slotOf(fn.devfn) !== 0) {
-      throw new ViaductError("PROPERTY", `${fn.name}: Cannot use ${at}: a port has slot 0 only`);
+      throw new ViaductError("PROPERTY", `${fn.name}: Cannot use ${at}: a port has slot 0 only`, {
+        nextStep: "Leave addr out, or write addr=0.",
+      });
     }
     const slot = slotOf(fn.devfn);
     const first = functionOf(fn.devfn) === 0 ? fn : this.#functions.get(devfnOf(slot));
