@@ -7,7 +7,7 @@
  */
 
 import { type ChildProcess, spawn } from "node:child_process";
-import { createWriteStream, mkdtempSync, rmSync } from "node:fs";
+import { createWriteStream, existsSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
@@ -65,6 +65,18 @@ export function quote(word: string): string {
   return `'${word.replaceAll("'", "'\\''")}'`;
 }
 
+const FOLDER = /^viaduct-l1-(\d+)-/;
+
+/** A folder for one run's sockets and log; those of processes that were killed are removed. */
+function makeRunFolder(): string {
+  for (const name of readdirSync(tmpdir())) {
+    const owner = FOLDER.exec(name)?.[1];
+    if (owner === undefined || existsSync(`/proc/${owner}`)) continue;
+    rmSync(join(tmpdir(), name), { recursive: true, force: true });
+  }
+  return mkdtempSync(join(tmpdir(), `viaduct-l1-${process.pid}-`));
+}
+
 export class L1 implements AsyncDisposable {
   readonly #machine: L1Machine;
   readonly #process: ChildProcess;
@@ -120,7 +132,7 @@ export class L1 implements AsyncDisposable {
   }
 
   static async #launchOnce(machine: L1Machine, snapshot: string | undefined): Promise<L1> {
-    const folder = mkdtempSync(join(tmpdir(), "viaduct-l1-"));
+    const folder = makeRunFolder();
     const { program, args, env } = machine.command(folder);
     const restore = snapshot === undefined ? [] : restoreArguments();
     const child = spawn(program, [...args, ...restore], {
