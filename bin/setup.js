@@ -37,7 +37,9 @@ const lock = createHash("sha256")
   .digest("hex");
 if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== lock) {
   // A linked node_modules belongs to another checkout and is left as it is.
-  run("Installing dependencies", "npm", ["ci", "--ignore-scripts", "--no-audit", "--no-fund"]);
+  // Not `npm ci`: it refuses where a mirror lacks the optional binaries of other platforms.
+  const flags = ["--no-save", "--ignore-scripts", "--no-audit", "--no-fund"];
+  run("Installing dependencies", "npm", ["install", ...flags]);
   writeFileSync(stamp, lock);
 }
 run("Compiling", process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", root]);
