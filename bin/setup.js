@@ -36,7 +36,6 @@ const lock = createHash("sha256")
   .update(readFileSync(join(root, "package-lock.json")))
   .digest("hex");
 if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== lock) {
-  // A linked node_modules belongs to another checkout and is left as it is.
   // Not `npm ci`: it refuses where a mirror lacks the optional binaries of other platforms.
   const flags = ["--no-save", "--ignore-scripts", "--no-audit", "--no-fund"];
   run("Installing dependencies", "npm", ["install", ...flags]);
