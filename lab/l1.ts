@@ -55,7 +55,6 @@ for folder in proc sys dev run; do mkdir -p /new/$folder; mount --bind /$folder 
 mkdir -p /new/dev/shm /new/dev/pts
 mount -t tmpfs tmpfs /new/dev/shm
 mount -t devpts devpts /new/dev/pts
-mount -t tmpfs tmpfs /new/tmp
 mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null || true
 ip link set lo up 2>/dev/null || true
 `;
