@@ -42,3 +42,4 @@ if (!existsSync(stamp) || readFileSync(stamp, "utf8") !== lock) {
   writeFileSync(stamp, lock);
 }
 run("Compiling", process.execPath, [join(root, "node_modules/typescript/bin/tsc"), "-p", root]);
+run("Bundling", process.execPath, [join(root, "bin/bundle.js")]);

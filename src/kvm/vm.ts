@@ -4,6 +4,7 @@
  * listens to the guest's address space.
  */
 
+import { errnoNumber } from "../abi/errno.ts";
 import {
   KVM_CHECK_EXTENSION,
   KVM_CREATE_VM,
@@ -58,9 +59,7 @@ export class Vm implements Disposable {
     const { sys } = kvm;
     using owner = new Owner();
     try {
-      const vm = owner.own(
-        new OwnedFd(sys, check(sys.ioctl(kvm.fd, KVM_CREATE_VM, 0), "KVM_CREATE_VM")),
-      );
+      const vm = owner.own(new OwnedFd(sys, check(createVm(kvm), "KVM_CREATE_VM")));
       const identity = new BigUint64Array([IDENTITY_MAP_ADDRESS]);
       check(sys.ioctl(vm.fd, KVM_SET_IDENTITY_MAP_ADDR, identity), "KVM_SET_IDENTITY_MAP_ADDR");
       check(sys.ioctl(vm.fd, KVM_SET_TSS_ADDR, TSS_ADDRESS), "KVM_SET_TSS_ADDR");
@@ -134,4 +133,14 @@ export class Vm implements Disposable {
   [Symbol.dispose](): void {
     this.#vm[Symbol.dispose]();
   }
+}
+
+/** Creating a VM takes long enough for a signal to interrupt it; EINTR then means "again". */
+function createVm({ sys, fd }: Kvm): number {
+  const eintr = -errnoNumber("EINTR");
+  let result = sys.ioctl(fd, KVM_CREATE_VM, 0);
+  for (let retries = 0; result === eintr && retries < 100; retries++) {
+    result = sys.ioctl(fd, KVM_CREATE_VM, 0);
+  }
+  return result;
 }
