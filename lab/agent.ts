@@ -4,11 +4,11 @@
  */
 
 import type { Socket } from "node:net";
-import { createInterface, type Interface } from "node:readline";
+import type { Interface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { ViaductError } from "../src/sys/sys-error.ts";
 import { CHANNELS } from "./l1-command.ts";
-import { connectWhenThere } from "./qmp.ts";
+import { connectWhenThere, readLines } from "./qmp.ts";
 
 export interface RunResult {
   /** The exit status; 137 when it was killed at its time limit. */
@@ -68,7 +68,7 @@ class Channel implements Disposable {
   private constructor(sockets: readonly [Socket, Socket, Socket]) {
     this.#sockets = sockets;
     this.#control = sockets[0];
-    this.#replies = createInterface({ input: sockets[0] });
+    this.#replies = readLines(sockets[0]);
     this.#stdout = new Port(sockets[1]);
     this.#stderr = new Port(sockets[2]);
   }

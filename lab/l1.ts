@@ -125,6 +125,7 @@ export class L1 implements AsyncDisposable {
     try {
       return await L1.#launchOnce(machine, snapshot);
     } catch (error) {
+      if (/QEMU ended with status/.test((error as Error).message)) throw error;
       progress(`L1 did not come up (${(error as Error).message}); starting it once more`);
       return L1.#launchOnce(machine, snapshot);
     }
@@ -140,30 +141,51 @@ export class L1 implements AsyncDisposable {
     });
     const kill = (): void => void child.kill("SIGKILL");
     process.once("exit", kill);
-    child.once("exit", () => process.off("exit", kill));
+    let messages = "";
+    const ended = new Promise<never>((_, reject) => {
+      child.once("error", reject);
+      child.once("exit", (status, signal) => {
+        process.off("exit", kill);
+        const how = signal ?? `status ${status}`;
+        reject(new ViaductError("LAB_FAILED", `QEMU ended with ${how}: ${messages.trim()}`));
+      });
+    });
+    ended.catch(() => {}); // once L1 is up, what waits for it says so
     const log = createWriteStream(join(folder, "console.log"));
     child.stdout.pipe(log);
     child.stderr.on("data", (text: Buffer) => {
       if (process.env["VIADUCT_LAB_VERBOSE"] === "1") process.stderr.write(text);
+      messages = (messages + text.toString()).slice(-2000);
       log.write(text);
     });
     try {
-      const qmp = await Qmp.connect(join(folder, "qmp"), BOOT_MS);
-      const agent = await Agent.connect(folder, BOOT_MS);
-      const l1 = new L1(machine, child, folder, qmp, agent);
-      l1.#monitor = await serveMonitor(join(folder, "monitor"), l1, BOOT_MS);
-      if (snapshot === undefined) {
-        await agent.ready(BOOT_MS);
-      } else {
-        await qmp.execute("migrate-incoming", { uri: `file:${snapshot}` });
-        await l1.#running();
-      }
-      return l1;
+      return await Promise.race([L1.#connect(machine, child, folder, snapshot), ended]);
     } catch (error) {
+      // When QEMU has ended by itself, its own words are the better ones: they come with its exit.
+      const reason = await Promise.race([ended.catch((one: Error) => one), delay(300, error)]);
       kill();
       rmSync(folder, { recursive: true, force: true });
-      throw error;
+      throw reason;
     }
+  }
+
+  static async #connect(
+    machine: L1Machine,
+    child: ChildProcess,
+    folder: string,
+    snapshot: string | undefined,
+  ): Promise<L1> {
+    const qmp = await Qmp.connect(join(folder, "qmp"), BOOT_MS);
+    const agent = await Agent.connect(folder, BOOT_MS);
+    const l1 = new L1(machine, child, folder, qmp, agent);
+    l1.#monitor = await serveMonitor(join(folder, "monitor"), l1, BOOT_MS);
+    if (snapshot === undefined) {
+      await agent.ready(BOOT_MS);
+    } else {
+      await qmp.execute("migrate-incoming", { uri: `file:${snapshot}` });
+      await l1.#running();
+    }
+    return l1;
   }
 
   /**

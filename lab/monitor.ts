@@ -4,8 +4,7 @@
  * other end.
  */
 
-import { createInterface } from "node:readline";
-import { connectWhenThere } from "./qmp.ts";
+import { connectWhenThere, readLines } from "./qmp.ts";
 
 /** What the outside does on request. */
 export interface MonitorActions {
@@ -33,8 +32,8 @@ export async function serveMonitor(
   timeoutMs: number,
 ): Promise<Disposable> {
   const socket = await connectWhenThere(path, timeoutMs);
-  createInterface({ input: socket }).on("line", (line) => {
-    answer(actions, line).then((message) => {
+  readLines(socket).on("line", (line) => {
+    void answer(actions, line).then((message) => {
       if (!socket.destroyed) socket.write(`${JSON.stringify(message)}\n`);
     });
   });

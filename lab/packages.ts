@@ -8,6 +8,7 @@ import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { ViaductError } from "../src/sys/sys-error.ts";
 import { debianMirror } from "./apt-sources.ts";
 import { cached, keyOf } from "./cache.ts";
@@ -34,7 +35,7 @@ const LEFT_OUT = new Set([
 
 /** A day: an index older than that may name packages the mirror has replaced. */
 const INDEX_AGE_DAYS = 1;
-const ATTEMPTS = 3;
+const ATTEMPTS = 5;
 
 function names(field: string): string[][] {
   const bare = (text: string) => text.trim().replace(/[\s(:[].*$/s, "");
@@ -126,15 +127,37 @@ export class PackageSource {
   }
 }
 
+/** Mirrors and proxies refuse a client that asks for a hundred files at once. */
+const AT_ONCE = 4;
+let downloading = 0;
+const waiting: Array<() => void> = [];
+
 async function download(url: string): Promise<Buffer> {
+  if (downloading >= AT_ONCE) await new Promise<void>((turn) => waiting.push(turn));
+  downloading += 1;
+  try {
+    return await downloadNow(url);
+  } finally {
+    downloading -= 1;
+    waiting.shift()?.();
+  }
+}
+
+async function downloadNow(url: string): Promise<Buffer> {
   for (let attempt = 1; ; attempt++) {
     try {
       const response = await fetch(url, { signal: AbortSignal.timeout(10 * 60_000) });
       if (!response.ok) throw new Error(`${response.status} ${response.statusText}`);
       return Buffer.from(await response.arrayBuffer());
     } catch (error) {
-      if (attempt < ATTEMPTS) continue;
-      throw new ViaductError("LAB_FAILED", `cannot download ${url}: ${(error as Error).message}`, {
+      const { message, cause } = error as Error;
+      const why = cause instanceof Error ? `${message}: ${cause.message}` : message;
+      if (attempt < ATTEMPTS) {
+        progress(`${url}: ${why}; trying again`);
+        await delay(500 * 4 ** (attempt - 1));
+        continue;
+      }
+      throw new ViaductError("LAB_FAILED", `cannot download ${url}: ${why}`, {
         cause: error,
         nextStep: "check the network and the mirror, then run the command again",
       });

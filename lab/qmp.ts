@@ -4,7 +4,7 @@
  */
 
 import { connect, type Socket } from "node:net";
-import { createInterface } from "node:readline";
+import { createInterface, type Interface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { ViaductError } from "../src/sys/sys-error.ts";
 
@@ -50,6 +50,11 @@ export async function connectWhenThere(path: string, timeoutMs: number): Promise
   }
 }
 
+/** The lines that come through a socket. Its end, also a broken one, shows as `close`. */
+export function readLines(socket: Socket): Interface {
+  return createInterface({ input: socket }).on("error", () => socket.destroy());
+}
+
 export class Qmp implements Disposable {
   readonly #socket: Socket;
   readonly #waiting: Waiting[] = [];
@@ -58,7 +63,7 @@ export class Qmp implements Disposable {
 
   private constructor(socket: Socket) {
     this.#socket = socket;
-    createInterface({ input: socket }).on("line", (line) => this.#receive(JSON.parse(line)));
+    readLines(socket).on("line", (line) => this.#receive(JSON.parse(line)));
     socket.on("close", () => this.#fail("the monitor closed"));
   }
 

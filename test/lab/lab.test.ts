@@ -144,6 +144,12 @@ test("L1 with devices of its own boots with them", { timeout: 5 * 60_000 }, asyn
   assert.equal(new Set(groups.split("\n")).size, 1);
 });
 
+test("a device that QEMU refuses is named, in QEMU's words, and soon", async () => {
+  const started = Date.now();
+  await assert.rejects(L1.start({ devices: ["no-such-device"] }), /QEMU ended.*no-such-device/s);
+  assert(Date.now() - started < 20_000);
+});
+
 test("the Debian kernel has the legacy VFIO and no iommufd", { timeout: 10 * 60_000 }, async () => {
   await using l1 = await L1.start({ kernel: "debian" });
   assert.match(await l1.sh("uname -r"), /^6\.12\./);
