@@ -1,78 +1,9 @@
 import assert from "node:assert/strict";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { test } from "node:test";
 import { code } from "../../test/unit/machine/payload.ts";
-import { tinyBzImage } from "../../test/unit/machine/tiny-bzimage.ts";
-import { Kvm } from "../kvm/kvm.ts";
-import { Ledger } from "../sim/ledger.ts";
-import { nativeSyscalls } from "../sys/native.ts";
-import { Machine, type MachineEnd, type MachineOptions } from "./machine.ts";
-import { MIB } from "./memory-map.ts";
+import { runProgram as run, skipWithoutKvm } from "../../test/unit/machine/run-program.ts";
 
-const LIMIT_MS = 20_000;
-
-const skip = ((): string | false => {
-  try {
-    Kvm.open(nativeSyscalls())[Symbol.dispose]();
-    return false;
-  } catch (error) {
-    return (error as Error).message;
-  }
-})();
-
-interface Run {
-  readonly end: MachineEnd;
-  readonly output: string;
-  readonly live: string[];
-  readonly states: string[];
-  readonly ledger: Ledger;
-}
-
-type Overrides = Partial<Omit<MachineOptions, "kernel">> & {
-  /** Called when the guest's output contains `when`. */
-  readonly interact?: { when: string; act: (machine: Machine) => void };
-};
-
-async function run(program: readonly number[], overrides: Overrides = {}): Promise<Run> {
-  const folder = mkdtempSync(join(tmpdir(), "viaduct-machine-"));
-  const ledger = new Ledger(nativeSyscalls());
-  let output = "";
-  const states: string[] = [];
-  const { interact, ...options } = overrides;
-  try {
-    const kernel = join(folder, "vmlinuz");
-    writeFileSync(kernel, tinyBzImage(Uint8Array.from(program)));
-    const machine = await Machine.create(ledger, {
-      kernel,
-      initrd: undefined,
-      commandLine: "",
-      ramSize: 64 * MIB,
-      cpus: 1,
-      irqchip: "full",
-      devices: [],
-      serial: {
-        write: (bytes) => {
-          output += Buffer.from(bytes).toString();
-          if (interact !== undefined && output.includes(interact.when)) interact.act(machine);
-          return true;
-        },
-      },
-      noReboot: false,
-      onState: (state) => void states.push(state),
-      ...options,
-    });
-    await machine.start();
-    const timer = setTimeout(() => machine.quit(), LIMIT_MS);
-    const end = await machine.ended;
-    clearTimeout(timer);
-    await machine.close();
-    return { end, output, live: ledger.live(), states, ledger };
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
-}
+const skip = skipWithoutKvm;
 
 test("Machine runs a kernel that prints and powers off, and holds nothing then", {
   skip,

@@ -34,3 +34,31 @@ export const code = {
   tripleFault: () => [0x0f, 0x0b],
   spin: () => [0xeb, 0xfe],
 } as const;
+
+const SIZES = [1, 2, 4, 8] as const;
+type Size = (typeof SIZES)[number];
+
+const le64 = (value: number) => [...le32(value >>> 0), ...le32(Math.floor(value / 2 ** 32))];
+
+/** A write or read of any width, anywhere; clobbers rax, rbx and rdx. */
+export const access = {
+  /** mov eax, value; mov rbx, address; mov [rbx], al / ax / eax / rax */
+  memoryWrite: (address: number, size: Size, value: number) => [
+    ...code.movEax(value),
+    ...[0x48, 0xbb, ...le64(address)],
+    ...{ 1: [0x88, 0x03], 2: [0x66, 0x89, 0x03], 4: [0x89, 0x03], 8: [0x48, 0x89, 0x03] }[size],
+  ],
+  memoryRead: (address: number, size: Size) => [
+    ...[0x48, 0xbb, ...le64(address)],
+    ...{ 1: [0x8a, 0x03], 2: [0x66, 0x8b, 0x03], 4: [0x8b, 0x03], 8: [0x48, 0x8b, 0x03] }[size],
+  ],
+  portWrite: (port: number, size: 1 | 2 | 4, value: number) => [
+    ...[0xba, ...le32(port)],
+    ...code.movEax(value),
+    ...{ 1: [0xee], 2: [0x66, 0xef], 4: [0xef] }[size],
+  ],
+  portRead: (port: number, size: 1 | 2 | 4) => [
+    ...[0xba, ...le32(port)],
+    ...{ 1: [0xec], 2: [0x66, 0xed], 4: [0xed] }[size],
+  ],
+} as const;
