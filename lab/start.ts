@@ -49,6 +49,16 @@ function line(name: string, text: string): void {
   process.stdout.write(`  ${name.padEnd(12)}${text}\n`);
 }
 
+/** Shows what the guest says as it says it; its console arrives in pieces of any size. */
+function showLines(): (text: string) => void {
+  let left = "";
+  return (text) => {
+    const end = (left + text).lastIndexOf("\n") + 1;
+    for (const each of guestLines((left + text).slice(0, end))) progress(`guest: ${each}`);
+    left = (left + text).slice(end);
+  };
+}
+
 /** The lines every guest says about itself. */
 function reportGuest(run: GuestRun): void {
   const memory = Math.round(Number(said(run, "memory")) / 1024);
@@ -78,9 +88,7 @@ async function inLab(stock: Kernel, diskMib: number): Promise<number> {
     append: GUEST_PARAMETERS,
     devices: ["pcie-root-port,id=rp0,chassis=1", `vfio-pci,host=${bdf},bus=rp0`],
     extra: [`--json=${EVENTS}`],
-    onConsole: (text) => {
-      for (const each of guestLines(text)) progress(`guest: ${each.slice(0, 76)}`);
-    },
+    onConsole: showLines(),
   });
   const equal = said(run, "sha256") === disk.sha256;
   const readback = said(run, "readback");
