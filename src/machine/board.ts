@@ -42,6 +42,8 @@ export interface BoardSignals {
   reset(): void;
   /** The host refused what the guest cannot do without. */
   failed(error: ViaductError): void;
+  /** The host refused where the guest put a BAR, which stays trapped; as often as guests like. */
+  mapRefused(error: Error): void;
 }
 
 export interface BoardOptions {
@@ -111,7 +113,7 @@ export class Board implements Disposable {
     const memory = owner.own(createAddressSpace("memory", memoryRoot));
     const io = owner.own(createAddressSpace("io", ioRoot));
     const platform = new KvmPlatform(vm, (error) => signals.failed(error));
-    const root = owner.own(placeRoot({ memoryRoot, ioRoot, memory, io, platform }));
+    const root = owner.own(placeRoot({ memoryRoot, ioRoot, memory, io, platform, signals }));
     const acpiPm = new AcpiPm({
       setSci: (level) => platform.setIrqLine(SCI_IRQ, level),
       powerOff: () => signals.powerOff(),
@@ -177,11 +179,13 @@ function placeRoot(where: {
   memory: AddressSpace;
   io: AddressSpace;
   platform: KvmPlatform;
+  signals: BoardSignals;
 }): RootComplex {
-  const { memoryRoot, ioRoot, memory, io, platform } = where;
+  const { memoryRoot, ioRoot, memory, io, platform, signals } = where;
   const root = new RootComplex({
     platform,
     transaction: (change) => memory.transaction(() => io.transaction(change)),
+    mapFailed: (error) => signals.mapRefused(error),
   });
   memory.transaction(() => {
     memoryRoot.add(root.bus.memory, 0n, PCI_PRIORITY);

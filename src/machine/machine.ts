@@ -22,6 +22,7 @@ import { Owner } from "../sys/owner.ts";
 import { refusal, SysError, ViaductError } from "../sys/sys-error.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import type { HostRoots } from "../vfio/host-node.ts";
+import { rateLimited } from "../vfio/report.ts";
 import { acpiTables } from "./acpi/tables.ts";
 import { Board } from "./board.ts";
 import { BootFiles, type BootOptions } from "./boot-files.ts";
@@ -128,6 +129,7 @@ export class Machine {
     const vm = owner.own(kvm.createVm());
     const { note } = vm.createIrqchip(options.irqchip);
     if (note !== undefined) options.onNote?.(note);
+    const noteAtTimes = rateLimited((text) => options.onNote?.(text));
     const board = owner.own(
       Board.create(
         vm,
@@ -136,6 +138,7 @@ export class Machine {
           powerOff: () => machine.#end("guest-shutdown"),
           reset: () => machine.#guestReset(),
           failed: (error) => machine.#fail(error),
+          mapRefused: (error) => noteAtTimes(error.message),
         },
       ),
     );

@@ -174,6 +174,16 @@ test("read and write split across sections, and nothing-there reads all ones", (
   space.write(0x2_0000n, 8, 1n);
 });
 
+test("an access that leaves the last address does not go on at the first", () => {
+  const root = container();
+  const first = registers(8);
+  root.add(io("first", 8n, first), 0n);
+  const space = createAddressSpace("memory", root);
+  assert.equal(space.read(0xffff_ffff_ffff_fffen, 4), 0xffff_ffffn);
+  space.write(0xffff_ffff_ffff_fffen, 8, 0n);
+  assert.deepEqual(first.log, []);
+});
+
 test("an 8-byte access is two of 4, low half first, unless the handler has the 64-bit pair", () => {
   const root = container();
   const pair = registers(16);

@@ -205,7 +205,8 @@ class FlatAddressSpace implements AddressSpace, Disposable {
     const pieces: Piece[] = [];
     const end = address + BigInt(size);
     for (let cursor = address; cursor < end; ) {
-      const section = this.find(BigInt.asUintN(64, cursor));
+      // Nothing lies beyond the last address; it does not go on at 0.
+      const section = cursor >> 64n === 0n ? this.find(cursor) : undefined;
       let width: AccessSize = 4;
       while (
         width > 1 &&

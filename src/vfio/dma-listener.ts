@@ -13,7 +13,7 @@ import type { Syscalls } from "../sys/syscalls.ts";
 import { dmaMapError } from "./dma-error.ts";
 import type { DmaSpace } from "./dma-space.ts";
 import { errnoText } from "./errno-text.ts";
-import { type Report, reportToStderr } from "./report.ts";
+import { type Report, rateLimited, reportToStderr } from "./report.ts";
 
 /**
  * Set on a region's owner whose memory is misaligned by design and never a target of DMA (a TPM
@@ -49,6 +49,8 @@ export class DmaListener implements MemoryListener {
   readonly #addressSpace: AddressSpace;
   readonly #hostPage: bigint;
   readonly #report: Report;
+  /** For what follows from where a guest puts its BARs. */
+  readonly #reportPlacement: Report;
   readonly #onFatal: (error: ViaductError) => void;
   /** The smallest page the IOMMU maps. */
   readonly #iommuPage: bigint;
@@ -59,6 +61,7 @@ export class DmaListener implements MemoryListener {
     this.#addressSpace = options.addressSpace;
     this.#hostPage = BigInt(options.hostPage ?? 4096);
     this.#report = options.report ?? reportToStderr;
+    this.#reportPlacement = rateLimited(this.#report);
     this.#onFatal = options.onFatal;
     this.#iommuPage = space.pageSizes & -space.pageSizes;
   }
@@ -89,7 +92,7 @@ export class DmaListener implements MemoryListener {
   }
 
   /** Filter, range, and the rule for device memory; undefined when nothing is to be mapped. */
-  #rangeToMap(section: Section, report = this.#report): DmaRange | undefined {
+  #rangeToMap(section: Section, report = this.#reportPlacement): DmaRange | undefined {
     if (!isMappable(section)) return undefined;
     if (!this.#isAligned(section, report)) return undefined;
     const range = this.#range(section);
@@ -138,7 +141,8 @@ export class DmaListener implements MemoryListener {
       cause,
     });
     if (section.region.kind === "ram-device") {
-      this.#report(`${error.message}; peer-to-peer DMA to it will not work`);
+      const report = this.initialized ? this.#reportPlacement : this.#report;
+      report(`${error.message}; peer-to-peer DMA to it will not work`);
     } else if (!this.initialized) {
       this.firstError ??= error;
     } else {
