@@ -29,7 +29,6 @@ export interface GuestFigures {
   readonly firstOutputMs: number;
   readonly upMs: number;
   readonly endMs: number;
-  readonly status: number;
   /** What the guest said, mark removed. */
   readonly lines: readonly string[];
   readonly boot: Sample;
@@ -87,7 +86,6 @@ export function readFigures(text: string, ramMib: number): GuestFigures {
     firstOutputMs: time(row("first")) - execMs,
     upMs: time(up) - execMs,
     endMs: time(end) - execMs,
-    status: Number(end[2]),
     lines: said.filter((line) => line.startsWith(GUEST)).map((line) => line.slice(GUEST.length)),
     boot: named("boot", 0),
     before: named("count", 0),

@@ -1,6 +1,7 @@
 /*
  * Runs a virtual machine monitor inside L1 and tells when its guest said what, and what the kernel
- * counted meanwhile. It knows nothing of the monitor, so two are measured alike.
+ * counted meanwhile. It knows nothing of the monitor, so two are measured alike; it ends with the
+ * monitor's status.
  *
  *   guest-watch [-s SIGNAL] COMMAND...      SIGNAL is sent to the command at each sample
  *
@@ -11,7 +12,7 @@
  *                           SETTLE_MS and just before the next output frame what ran in silence
  *
  * Prints, times in microseconds of CLOCK_MONOTONIC:
- *   exec TIME | first TIME | line TIME TEXT | end TIME STATUS
+ *   exec TIME | first TIME | line TIME TEXT | end TIME
  *   sample TIME NAME, followed by stat NAME VALUE (KVM's debugfs) and
  *                     exit REASON ERRNO COUNT (the tracepoint kvm_userspace_exit, where it is)
  *   map BEGIN-END PERMISSIONS RSS_KIB PRIVATE_KIB ANONYMOUS_KIB NAME
@@ -239,6 +240,7 @@ int main(int argc, char **argv)
 	watch(console[0]);
 	waitpid(child, &status, 0);
 	command_tracepoint("!" HISTOGRAM);
-	printf("end %lld %d\n", now(), WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
-	return 0;
+	status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+	printf("end %lld\n", now());
+	return status;
 }

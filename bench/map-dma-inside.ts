@@ -28,8 +28,8 @@ const containerFd = new Int32Array([container.fd]);
 check(sys.ioctl(group.fd, VFIO_GROUP_SET_CONTAINER, containerFd), "VFIO_GROUP_SET_CONTAINER");
 check(sys.ioctl(container.fd, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU), "VFIO_SET_IOMMU");
 using space = new Type1Space(sys, container, { type: VFIO_TYPE1v2_IOMMU, hostPage: 4096 });
-using ram = GuestRam.create(sys, { name: "ram", size });
-const memory = { hva: ram.hva, fd: ram.fd, fdOffset: 0 };
+using ram = GuestRam.create(sys, { name: "ram", size, backing: "anonymous" });
+const memory = { hva: ram.hva };
 
 function timed(work: () => void): bigint {
   const start = process.hrtime.bigint();

@@ -45,12 +45,11 @@ int main(int argc, char **argv)
 	check(ioctl(group, VFIO_GROUP_SET_CONTAINER, &container), "VFIO_GROUP_SET_CONTAINER");
 	check(ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU), "VFIO_SET_IOMMU");
 
-	int memory = check(memfd_create("ram", MFD_CLOEXEC), "memfd_create");
-	check(ftruncate(memory, size), "ftruncate");
 	char *reserved = mmap(NULL, size + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	char *aligned = (char *)(((unsigned long)reserved + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
-	if (reserved == MAP_FAILED || mmap(aligned, size, PROT_READ | PROT_WRITE,
-					   MAP_SHARED | MAP_FIXED, memory, 0) == MAP_FAILED)
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED;
+	if (reserved == MAP_FAILED ||
+	    mmap(aligned, size, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED)
 		check(-1, "mmap");
 	madvise(aligned, size, MADV_HUGEPAGE);
 
