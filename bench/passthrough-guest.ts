@@ -3,6 +3,7 @@
  * L1, watched by `guest-watch.c`.
  */
 
+import { readFileSync } from "node:fs";
 import { GUEST_PARAMETERS, guestInitrd } from "../lab/guest.ts";
 import { type GuestRunOptions, qemuCommandInside, viaductCommand } from "../lab/guest-run.ts";
 import type { Kernel } from "../lab/kernel.ts";
@@ -14,7 +15,7 @@ import { type GuestFigures, readFigures } from "./guest-figures.ts";
 export type Monitor = "viaduct" | "qemu";
 
 export const RAM_MIB = 512;
-const LIMIT_MS = 180_000;
+const LIMIT_MS = 600_000;
 const SIGUSR2 = 12;
 /** In L1. */
 const EVENTS = "/tmp/events.ndjson";
@@ -59,6 +60,25 @@ export interface WatchedGuest {
   readonly figures: GuestFigures;
   /** Viaduct's alone. */
   readonly events: readonly MonitorEvent[];
+  /** Each line of the guest with the processor time that L1 had taken by then. */
+  readonly work: readonly Work[];
+}
+
+/**
+ * L1's processor time on the machine that emulates it: what the same took, whoever else computed
+ * there meanwhile.
+ */
+export interface Work {
+  readonly line: string;
+  readonly ms: number;
+}
+
+/** User and system time of a process, proc(5) stat 14 and 15, in ticks of 10 ms. */
+function processorMs(pid: number): number {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
+    .replace(/^.*\) /, "")
+    .split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * 10;
 }
 
 /** What every guest of one benchmark shares. */
@@ -96,7 +116,16 @@ export class GuestBench {
         ? await qemuCommandInside(this.#options)
         : viaductCommand({ ...this.#options, extra: [`--json=${EVENTS}`] });
     const ask = monitor === "viaduct" ? ["-s", String(SIGUSR2)] : [];
-    const result = await this.#l1.run([this.#watch, ...ask, ...command], { timeoutMs: LIMIT_MS });
+    const work: Work[] = [];
+    const start = processorMs(this.#l1.pid);
+    const result = await this.#l1.run([this.#watch, ...ask, ...command], {
+      timeoutMs: LIMIT_MS,
+      onOutput: (_, text) => {
+        const ms = processorMs(this.#l1.pid) - start;
+        for (const [, line = ""] of text.matchAll(/^line \d+ guest: (.*)$/gm))
+          work.push({ line, ms });
+      },
+    });
     if (result.status !== 0) {
       const seen = `${result.stdout}\n${result.stderr}`.slice(-3000);
       throw new ViaductError("LAB_FAILED", `${monitor}: status ${result.status}:\n${seen}`);
@@ -106,6 +135,7 @@ export class GuestBench {
     return {
       monitor,
       figures: readFigures(result.stdout, RAM_MIB),
+      work,
       events: lines.map((line) => JSON.parse(line) as MonitorEvent),
     };
   }

@@ -71,7 +71,7 @@ function mappings(mapping: readonly MapFigures[]): string {
 }
 
 export function tables(result: Summary): string {
-  const { where, rounds, boot, coldBoot, phases, io, memory, mapping, targets } = result;
+  const { where, rounds, boot, bootWork, coldBoot, phases, io, memory, mapping, targets } = result;
   const parts = [
     table(
       ["measured", ""],
@@ -82,7 +82,7 @@ export function tables(result: Summary): string {
         ["rounds", rounds],
       ],
     ),
-    `Boot\n\n${comparison([boot, coldBoot])}`,
+    `Boot\n\n${comparison([boot, bootWork, coldBoot])}`,
     `Where Viaduct's boot goes\n\n${table(
       ["", "ms"],
       phases.map(({ name, ms }) => [name, ms]),
