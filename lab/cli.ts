@@ -14,7 +14,7 @@ import { L1, type L1Options } from "./l1.ts";
 import { l1Machine } from "./l1-command.ts";
 import { openTerminal } from "./shell.ts";
 import { snapshotPath } from "./snapshot.ts";
-import { TOPOLOGIES, ZOO } from "./zoo.ts";
+import { TOPOLOGIES, ZOO, type ZooEntry } from "./zoo.ts";
 
 const HELP = `usage: npm run lab -- VERB [OPTION...]
 
@@ -175,10 +175,14 @@ async function prepare(values: Values): Promise<number> {
 }
 
 function devices(): number {
-  const rows = Object.entries(ZOO).map(([name, entry]) => {
-    const cold = "cold" in entry ? "  (--cold)" : "";
-    return `${name.padEnd(16)}${entry.irqs.padEnd(28)}reset: ${entry.reset}${cold}`;
+  const rows = Object.entries(ZOO).map(([name, entry]: [string, ZooEntry]) => {
+    const [intx, msi, msix] = entry.irqs;
+    const wants = entry.wants === undefined ? "" : `wants ${entry.wants}`;
+    const notes = [entry.cold ? "--cold" : "", wants, entry.note ?? ""].filter((each) => each);
+    const count = (value: number): string => String(value || "-").padStart(6);
+    return `${name.padEnd(15)}${count(intx)}${count(msi)}${count(msix)}  ${notes.join("; ")}`;
   });
+  rows.unshift(`${"".padEnd(15)}  INTx   MSI MSI-X`);
   const topologies = Object.entries(TOPOLOGIES).map(([name, { what }]) => name.padEnd(16) + what);
   process.stdout.write(`${rows.join("\n")}\n\ntopologies, for --cold:\n${topologies.join("\n")}\n`);
   return 0;

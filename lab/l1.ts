@@ -125,7 +125,7 @@ export class L1 implements AsyncDisposable {
     try {
       return await L1.#launchOnce(machine, snapshot);
     } catch (error) {
-      if (/QEMU ended with status/.test((error as Error).message)) throw error;
+      if (/QEMU ended with status [1-9]/.test((error as Error).message)) throw error;
       progress(`L1 did not come up (${(error as Error).message}); starting it once more`);
       return L1.#launchOnce(machine, snapshot);
     }
@@ -153,6 +153,9 @@ export class L1 implements AsyncDisposable {
     ended.catch(() => {}); // once L1 is up, what waits for it says so
     const log = createWriteStream(join(folder, "console.log"));
     child.stdout.pipe(log);
+    child.stdout.on("data", (text: Buffer) => {
+      messages = (messages + text.toString()).slice(-2000);
+    });
     child.stderr.on("data", (text: Buffer) => {
       if (process.env["VIADUCT_LAB_VERBOSE"] === "1") process.stderr.write(text);
       messages = (messages + text.toString()).slice(-2000);
