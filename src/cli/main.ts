@@ -35,6 +35,14 @@ const VERBS: Readonly<Record<string, Entry>> = {
     summary: "a device with its group, and its configuration space decoded",
     load: () => import("./show.ts"),
   },
+  doctor: {
+    summary: "what keeps devices from being assigned, and what to do",
+    load: () => import("./doctor.ts"),
+  },
+  explain: {
+    summary: "what an error message means, and what to do",
+    load: () => import("./explain.ts"),
+  },
 };
 
 const ALIASES: Readonly<Record<string, string>> = { ls: "list" };

@@ -1,0 +1,309 @@
+/**
+ * For each code of the catalogue that a host can show: what to do to the healthy host so that it
+ * has the problem, and the devices asked about.
+ */
+
+import { type BuiltHost, DISK, GPU, GPU_AUDIO, NIC } from "./built-host.ts";
+
+export interface BrokenHost {
+  readonly code: string;
+  readonly breakIt: (host: BuiltHost) => unknown;
+  readonly asked?: readonly string[];
+}
+
+const log = (line: string) => (host: BuiltHost) => host.file("/dmesg", `[    1.0] ${line}\n`);
+
+/** Gives a device another driver: uevent and link. */
+function drive(host: BuiltHost, address: string, driver: string | undefined): void {
+  const folder = host.folderOf(address);
+  const file = host.files.get(`${folder}/uevent`);
+  const text = file?.kind === "file" ? new TextDecoder().decode(file.bytes) : "";
+  const rest = text.replace(/^DRIVER=.*\n/, "");
+  host.file(`${folder}/uevent`, driver === undefined ? rest : `DRIVER=${driver}\n${rest}`);
+  host.remove(`${folder}/driver`);
+  if (driver !== undefined) host.link(`${folder}/driver`, `../../../bus/pci/drivers/${driver}`);
+}
+
+function noGroups(host: BuiltHost): void {
+  host.remove("/sys/kernel/iommu_groups").remove("/sys/class/iommu");
+  for (const path of [...host.files.keys()]) {
+    if (path.endsWith("/iommu_group")) host.remove(path);
+  }
+}
+
+const notRoot = (host: BuiltHost) =>
+  host.file(
+    "/proc/self/status",
+    "Uid:\t1000\t1000\t1000\t1000\nGid:\t1000\t1000\nGroups:\t1000\nCapEff:\t0\n",
+  );
+
+const fileOf = (address: string, name: string, text: string) => (host: BuiltHost) =>
+  host.file(`${host.folderOf(address)}/${name}`, text);
+
+export const BROKEN: readonly BrokenHost[] = [
+  {
+    code: "IOMMU_FIRMWARE_OFF",
+    breakIt: (host) => {
+      noGroups(host);
+      host.remove("/sys/firmware/acpi/tables/DMAR").file("/sys/firmware/acpi/tables/FACP", "");
+    },
+  },
+  { code: "IOMMU_KERNEL_OFF", breakIt: noGroups },
+  {
+    code: "INTR_REMAP_MISSING",
+    breakIt: (host) => host.file("/proc/interrupts", " 30: 1 PCI-MSI 1572864-edge nvme0q0\n"),
+  },
+  {
+    code: "UNSAFE_INTERRUPTS_ON",
+    breakIt: (host) =>
+      host.file("/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts", "Y\n"),
+  },
+  {
+    code: "RMRR_DEVICE",
+    breakIt: (host) =>
+      host.file(
+        "/sys/kernel/iommu_groups/14/reserved_regions",
+        "0x000000007b800000 0x000000007fffffff direct\n0xfee00000 0xfeefffff msi\n",
+      ),
+  },
+  {
+    code: "FIRMWARE_1TO1",
+    breakIt: log(
+      `vfio-pci 0000:01:00.0: Firmware has requested this device have a 1:1 IOMMU mapping, rejecting`,
+    ),
+  },
+  {
+    code: "VFIO_MISSING",
+    breakIt: (host) => host.remove("/dev/vfio").remove("/sys/module/vfio"),
+  },
+  {
+    code: "VFIO_BUILTIN_OPTIONS",
+    breakIt: (host) =>
+      host
+        .file("/lib/modules/6.12.1-amd64/modules.builtin", "kernel/drivers/vfio/pci/vfio-pci.ko\n")
+        .file("/etc/modprobe.d/vfio.conf", "options vfio-pci ids=10de:2204\n"),
+  },
+  { code: "NOIOMMU_MODE", breakIt: (host) => host.node("/dev/vfio/noiommu-0") },
+  { code: "IOMMUFD_UNAVAILABLE", breakIt: (host) => host.remove("/dev/iommu") },
+  { code: "GROUP_NOT_VIABLE", breakIt: (host) => drive(host, GPU_AUDIO, "snd_hda_intel") },
+  { code: "GROUP_AUDIO_LEFT", breakIt: (host) => drive(host, GPU_AUDIO, "snd_hda_intel") },
+  {
+    code: "GROUP_SHARED",
+    breakIt: (host) => {
+      host.link(`${host.folderOf(NIC)}/iommu_group`, "../../../kernel/iommu_groups/14");
+    },
+  },
+  {
+    code: "ACS_OVERRIDE",
+    breakIt: (host) => host.file("/proc/cmdline", "quiet pcie_acs_override=downstream\n"),
+  },
+  { code: "NOT_BOUND", breakIt: (host) => drive(host, GPU, "nouveau"), asked: [GPU] },
+  {
+    code: "BOOT_RACE",
+    breakIt: (host) => {
+      drive(host, GPU, "nouveau");
+      host.file("/etc/modprobe.d/vfio.conf", "options vfio-pci ids=10de:2204,10de:1aef\n");
+    },
+  },
+  {
+    code: "IDS_AMBIGUOUS",
+    breakIt: (host) =>
+      host
+        .file("/proc/cmdline", "vfio-pci.ids=144d:a808\n")
+        .pci({ address: "0000:04:00.0", vendor: 0x144d, device: 0xa808, classCode: 0x010802 }),
+  },
+  { code: "BRIDGE_BOUND", breakIt: fileOf("0000:00:01.0", "driver_override", "vfio-pci\n") },
+  {
+    code: "GROUP_BUSY",
+    breakIt: (host) => host.process(4321, "qemu-system-x86", "/dev/vfio/14"),
+    asked: [GPU],
+  },
+  { code: "GROUP_PERMISSION", breakIt: notRoot },
+  {
+    code: "HOST_IN_USE",
+    breakIt: (host) => {
+      drive(host, GPU, "nouveau");
+      host.folder(`${host.folderOf(GPU)}/drm/card0`).process(99, "Xorg", "/dev/dri/card0");
+    },
+    asked: [GPU],
+  },
+  // The healthy host's own network card and disk, asked about.
+  { code: "HOST_CRITICAL", breakIt: () => undefined, asked: [NIC, DISK] },
+  {
+    code: "PF_WITH_VFS",
+    breakIt: (host) => {
+      drive(host, NIC, "vfio-pci");
+      host
+        .pci({
+          address: "0000:02:10.0",
+          vendor: 0x8086,
+          device: 0x1520,
+          classCode: 0x020000,
+          driver: "igbvf",
+          group: 40,
+        })
+        .file(`${host.folderOf(NIC)}/sriov_totalvfs`, "7")
+        .file(`${host.folderOf(NIC)}/sriov_numvfs`, "1")
+        .link(`${host.folderOf(NIC)}/virtfn0`, "../0000:02:10.0");
+    },
+  },
+  {
+    code: "NO_RESET",
+    breakIt: (host) => {
+      host.file(`${host.folderOf(GPU)}/reset_method`, "\n").remove(`${host.folderOf(GPU)}/reset`);
+    },
+  },
+  {
+    code: "RESET_NEEDS_GROUP",
+    breakIt: (host) => {
+      host.file(`${host.folderOf(GPU)}/reset_method`, "bus\n");
+      drive(host, GPU_AUDIO, "snd_hda_intel");
+    },
+  },
+  {
+    code: "FLR_BROKEN",
+    breakIt: log("vfio-pci 0000:01:00.0: not ready 65535ms after FLR; giving up"),
+  },
+  {
+    code: "AMD_RESET_BUG",
+    breakIt: (host) =>
+      host.pci({
+        address: "0000:05:00.0",
+        vendor: 0x1002,
+        device: 0x731f,
+        classCode: 0x030000,
+        driver: "vfio-pci",
+        group: 20,
+      }),
+  },
+  {
+    code: "D3COLD_STUCK",
+    breakIt: log(
+      "vfio-pci 0000:01:00.0: Unable to change power state from D3cold to D0, device inaccessible",
+    ),
+  },
+  {
+    code: "CONFIG_ALL_FF",
+    breakIt: (host) => host.file(`${host.folderOf(GPU)}/config`, new Uint8Array(256).fill(0xff)),
+  },
+  {
+    code: "BAR_RESERVED_BY_FB",
+    breakIt: (host) =>
+      host
+        .file("/proc/iomem", "e0000000-efffffff : PCI Bus\n  e0000000-e02fffff : BOOTFB\n")
+        .file(
+          `${host.folderOf(GPU)}/resource`,
+          "0x00000000e0000000 0x00000000efffffff 0x000000000014220c\n",
+        ),
+  },
+  {
+    code: "FB_SCRIPT_STALE",
+    breakIt: (host) =>
+      host.file(
+        "/etc/libvirt/hooks/qemu.d/start.sh",
+        "echo 0 > /sys/class/vtconsole/vtcon1/bind\n",
+      ),
+  },
+  {
+    code: "ROM_UNREADABLE",
+    breakIt: log(
+      "vfio-pci 0000:01:00.0: Invalid PCI ROM header signature: expecting 0xaa55, got 0xffff",
+    ),
+  },
+  {
+    code: "ROM_DENYLISTED",
+    breakIt: log(
+      "Rom loading for device at 0000:01:00.0 has been disabled due to system instability issues",
+    ),
+  },
+  {
+    code: "BAR_NO_SPACE",
+    breakIt: log(
+      "pci 0000:01:00.0: BAR 1 [mem size 0x400000000 64bit pref]: can't assign; no space",
+    ),
+  },
+  {
+    code: "REBAR_RISK",
+    breakIt: (host) =>
+      host
+        .file(`${host.folderOf(GPU)}/resource0_resize`, "0000000000007e00\n")
+        .file(
+          `${host.folderOf(GPU)}/resource`,
+          "0x0000006000000000 0x00000063ffffffff 0x000000000014220c\n",
+        ),
+  },
+  {
+    code: "BAR_NO_MMAP",
+    breakIt: fileOf(GPU, "resource", "0x00000000f7000400 0x00000000f70004ff 0x0000000000040200\n"),
+  },
+  {
+    code: "MEMLOCK_LOW",
+    breakIt: (host) =>
+      notRoot(host).file("/proc/self/limits", "Max locked memory  8388608  8388608  bytes\n"),
+  },
+  { code: "MEMLOCK_CONTAINER", breakIt: (host) => notRoot(host).file("/.dockerenv", "") },
+  {
+    code: "DMA_ENTRY_LIMIT",
+    breakIt: (host) => host.file("/sys/module/vfio_iommu_type1/parameters/dma_entry_limit", "10\n"),
+  },
+  {
+    code: "IOVA_WIDTH",
+    breakIt: (host) =>
+      host
+        .file("/sys/class/iommu/dmar0/intel-iommu/cap", "1c0000c40660462\n".replace("66", "26"))
+        .file(
+          `${host.folderOf(GPU)}/resource`,
+          "0x0000380000000000 0x000038000fffffff 0x000000000014220c\n",
+        ),
+  },
+  {
+    code: "P2P_BAR_WARNING",
+    breakIt: log("PCI peer-to-peer transactions on BARs are not supported."),
+  },
+  {
+    code: "IOMMU_FAULT",
+    breakIt: log(
+      `DMAR: [DMA Read NO_PASID] Request device [01:00.0] fault addr 0xfffff000 [fault reason 0x06]`,
+    ),
+  },
+  {
+    code: "SRIOV_NO_MMIO",
+    breakIt: log("igb 0000:02:00.0: not enough MMIO resources for SR-IOV"),
+  },
+  {
+    code: "SRIOV_BAD_COUNT",
+    breakIt: log("igb 0000:02:00.0: 4 VFs already enabled. Disable before enabling 2 VFs"),
+  },
+  {
+    code: "SRIOV_NO_DRIVER",
+    breakIt: log("vfio-pci 0000:02:00.0: Driver doesn't support SRIOV configuration via sysfs"),
+  },
+  {
+    code: "VF_TOKEN",
+    breakIt: (host) => {
+      drive(host, NIC, "vfio-pci");
+      host.pci({
+        address: "0000:02:10.0",
+        vendor: 0x8086,
+        device: 0x1520,
+        classCode: 0x020000,
+        driver: "vfio-pci",
+        group: 40,
+      });
+      host.link(`${host.folderOf("0000:02:10.0")}/physfn`, `../${NIC}`);
+    },
+  },
+  {
+    code: "VGPU_API_CHANGED",
+    breakIt: fileOf(GPU, "nvidia/current_vgpu_type", "0\n"),
+  },
+  {
+    code: "MIG_NO_KERNEL",
+    breakIt: (host) =>
+      host.file(
+        "/lib/modules/6.12.1-amd64/modules.alias",
+        "alias vfio_pci:v000010DEd00002204sv*sd*bc*sc*i* nvgrace_gpu_vfio_pci\n",
+      ),
+    asked: [GPU],
+  },
+];
