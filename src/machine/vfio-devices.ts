@@ -60,6 +60,7 @@ export class VfioDevices implements Disposable {
       loop,
       addressSpace: host.board.memory,
       clock: hostClock,
+      assignIoeventfd: (request) => host.vm.assignIoeventfd(request),
       onUnrecoverableError: (fn) => {
         const message = `${fn.name}: The device reported an error that it cannot recover from`;
         host.fail(

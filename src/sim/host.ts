@@ -101,7 +101,9 @@ export class SoftwareHost implements Syscalls, Disposable {
       ]),
       ...this.#devices.flatMap((device) => [
         ...(device.isOpen ? [`${device.name} open`] : []),
-        ...device.irqs.describe().map((line) => `${device.name} ${line}`),
+        ...[...device.irqs.describe(), ...device.ioeventfds.describe()].map(
+          (line) => `${device.name} ${line}`,
+        ),
       ]),
     ];
   }

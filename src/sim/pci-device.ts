@@ -15,6 +15,7 @@ import {
   VFIO_DEVICE_GET_PCI_HOT_RESET_INFO,
   VFIO_DEVICE_GET_REGION_INFO,
   VFIO_DEVICE_INFO_CAP_PCI_ATOMIC_COMP,
+  VFIO_DEVICE_IOEVENTFD,
   VFIO_DEVICE_PCI_HOT_RESET,
   VFIO_DEVICE_RESET,
   VFIO_DEVICE_SET_IRQS,
@@ -31,6 +32,7 @@ import { SoftwareDma } from "./dma.ts";
 import { answerWithChain, argumentBytes, refusal, type SoftwareFile } from "./file.ts";
 import type { SoftwareGroup } from "./group.ts";
 import { hotReset, hotResetInfo } from "./hot-reset.ts";
+import { SoftwareIoeventfds } from "./ioeventfds.ts";
 import { SoftwareIrqs } from "./irqs.ts";
 import { buildConfig, type PciConfig, writeConfig } from "./pci-config.ts";
 import { REGION_SHIFT, regionInfo, regionSize } from "./pci-regions.ts";
@@ -46,6 +48,7 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
   readonly spec: PciDeviceSpec;
   readonly group: SoftwareGroup;
   readonly irqs: SoftwareIrqs;
+  readonly ioeventfds: SoftwareIoeventfds;
   readonly dma: SoftwareDma;
   /** The host's descriptor of the regions' memory: what `GET_DEVICE_FD` duplicates. */
   readonly memoryFd: number;
@@ -70,6 +73,9 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
     this.group = group;
     this.driver = spec.driver ?? "vfio-pci";
     this.irqs = new SoftwareIrqs(sys, spec);
+    this.ioeventfds = new SoftwareIoeventfds(sys, spec, (position, bytes) => {
+      if (this.pwrite(bytes, position) === undefined) sys.pwrite(this.memoryFd, bytes, position);
+    });
     this.dma = new SoftwareDma(
       (address, length) => sys.memoryAt(address, length),
       () => (this.canMaster ? group.container?.table : undefined),
@@ -123,6 +129,7 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
 
   closed(): void {
     this.isOpen = false;
+    this.ioeventfds[Symbol.dispose]();
     this.irqs[Symbol.dispose]();
     this.group.deviceClosed();
   }
@@ -140,6 +147,8 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
         return this.#irqInfo(bytes);
       case VFIO_DEVICE_SET_IRQS:
         return this.irqs.set(bytes);
+      case VFIO_DEVICE_IOEVENTFD:
+        return this.ioeventfds.set(bytes);
       case VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
         return hotResetInfo(this, this.#host.devices, bytes);
       case VFIO_DEVICE_PCI_HOT_RESET:
@@ -187,6 +196,7 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.ioeventfds[Symbol.dispose]();
     this.irqs[Symbol.dispose]();
     this.#sys.close(this.memoryFd);
   }

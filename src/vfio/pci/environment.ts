@@ -1,5 +1,6 @@
 /** What an assigned PCI function asks of the machine around it, beside its bus. */
 
+import type { IoeventfdRequest } from "../../kvm/ioeventfd.ts";
 import type { AddressSpace } from "../../memory/address-space.ts";
 import type { EventLoop } from "../../sys/event-loop.ts";
 import type { VfioState } from "../state.ts";
@@ -18,6 +19,11 @@ export interface VfioPciEnvironment {
   /** Where the device's DMA goes: the guest's memory. */
   readonly addressSpace: AddressSpace;
   readonly clock: GuestClock;
+  /**
+   * `KVM_IOEVENTFD`, until disposed; absent without KVM.
+   * @throws {SysError} EEXIST, ENOSPC
+   */
+  readonly assignIoeventfd?: (request: IoeventfdRequest) => Disposable;
   /** The device reported an error it cannot recover from: stop the VM (internal-error). */
   onUnrecoverableError(fn: VfioPciFunction): void;
   /** The host wants the device back: ask the guest to let go of it, as `device_del` does. */

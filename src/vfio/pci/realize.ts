@@ -20,6 +20,7 @@ import { effectiveIds, overrideIds } from "./ids.ts";
 import { type MsixLayout, readMsixLayout } from "./msix-layout.ts";
 import { type Relocated, relocateMsix } from "./msix-relocation.ts";
 import { watchErrors, watchRemovalRequests } from "./notifiers.ts";
+import { chooseDeviceReset, setUpQuirks } from "./quirks/set-up.ts";
 import { registerRom } from "./rom.ts";
 import type { VfioPciFunction } from "./vfio-pci.ts";
 import { LegacyVga } from "./vga.ts";
@@ -49,13 +50,15 @@ export function realize(fn: VfioPciFunction, owner: Owner): void {
   owner.defer(() => tearDownCapabilities(fn));
   const msix = relocated?.layout ?? physical;
   if (rebuildCapabilities(fn, msix)) rebuildExtendedCapabilities(fn); // Step 17.
-  showVga(fn, owner); // Step 19, whose quirks are those of spec/pci-quirks.md.
+  showVga(fn, owner); // Step 19.
+  setUpQuirks(fn, owner);
   emulateMessages(fn); // Step 21.
   enableIntx(fn, owner); // Step 22.
   refuseUnsupported(fn); // Steps 23 and 24.
   owner.own(takePartInHotResets(fn));
   ownIfThere(owner, watchErrors(fn)); // Step 25.
   ownIfThere(owner, watchRemovalRequests(fn));
+  chooseDeviceReset(fn);
 }
 
 /** What was asked for and cannot be had must not be passed over in silence. */

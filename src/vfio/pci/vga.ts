@@ -13,14 +13,19 @@ import { rateLimited } from "../report.ts";
 import * as trace from "./trace.ts";
 import type { VfioPciFunction } from "./vfio-pci.ts";
 
+/** The ports that all VGA cards have. */
+const PORTS = 0x3c0;
+
 const RANGES = [
   { kind: "memory", address: 0xa0000, size: 0x20000, command: PCI_COMMAND_MEMORY },
   { kind: "io", address: 0x3b0, size: 0xc, command: PCI_COMMAND_IO },
-  { kind: "io", address: 0x3c0, size: 0x20, command: PCI_COMMAND_IO },
+  { kind: "io", address: PORTS, size: 0x20, command: PCI_COMMAND_IO },
 ] as const;
 
 /** Above other VGA devices of the bus. */
 const VGA_PRIORITY = 1;
+/** Of a quirk, above the range it lies in. */
+const TRAP_PRIORITY = 1;
 
 export class LegacyVga implements Disposable {
   readonly #fn: VfioPciFunction;
@@ -53,6 +58,14 @@ export class LegacyVga implements Disposable {
     });
   }
 
+  /** Lays a quirk's trap over `size` ports from `port` on; it goes with the ranges. */
+  layTrap(port: number, size: number, handler: IoHandler): void {
+    const at = RANGES.findIndex(({ kind, address }) => kind === "io" && address === PORTS);
+    const name = `${this.#fn.name} VGA quirk ${hex(port)}`;
+    const trap = new MemoryRegion(name, "io", BigInt(size), { handler, owner: this.#fn });
+    this.#ranges[at]!.region.add(trap, BigInt(port - PORTS), TRAP_PRIORITY);
+  }
+
   /** Takes the ranges off the bus. Idempotent. */
   [Symbol.dispose](): void {
     for (const { region, parent } of this.#ranges.splice(0)) parent.remove(region);
@@ -61,18 +74,19 @@ export class LegacyVga implements Disposable {
   #handler(address: number): IoHandler {
     return {
       read: (offset, size) => {
-        const data = this.#read(address + offset, size);
+        const data = this.read(address + offset, size);
         trace.vfio_vga_read.emit({ addr: address + offset, size, data });
         return data;
       },
       write: (offset, size, value) => {
-        this.#write(address + offset, size, value);
+        this.write(address + offset, size, value);
         trace.vfio_vga_write.emit({ addr: address + offset, data: value, size });
       },
     };
   }
 
-  #read(address: number, size: number): number {
+  /** One access to the device; what cannot be read is all ones. */
+  read(address: number, size: number): number {
     const slice = this.#slices[size]!;
     const result = this.#fn.device.readRegion(this.#info, address, slice);
     if (result === size) return readLittleEndian(slice, 0, size);
@@ -80,7 +94,7 @@ export class LegacyVga implements Disposable {
     return allOnes(size);
   }
 
-  #write(address: number, size: number, value: number): void {
+  write(address: number, size: number, value: number): void {
     const slice = this.#slices[size]!;
     for (let i = 0; i < size; i++) slice[i] = value >>> (8 * i);
     if (this.#fn.device.writeRegion(this.#info, address, slice) === size) return;

@@ -14,6 +14,7 @@ import {
   VFIO_IRQ_SET_DATA_EVENTFD,
   vfio_irq_set,
 } from "../../../src/abi/vfio.ts";
+import type { IoeventfdRequest } from "../../../src/kvm/ioeventfd.ts";
 import { type AddressSpace, createAddressSpace } from "../../../src/memory/address-space.ts";
 import { MemoryRegion } from "../../../src/memory/region.ts";
 import type { PciBus } from "../../../src/pci/bus.ts";
@@ -135,6 +136,8 @@ export class TestMachine implements Disposable {
   readonly io: AddressSpace;
   readonly root: RootComplex;
   readonly clock = new TestClock();
+  /** What KVM turns into eventfds. */
+  readonly ioeventfds: IoeventfdRequest[] = [];
   readonly #owner = new Owner();
 
   constructor(options: MachineOptions = {}) {
@@ -195,6 +198,11 @@ export class TestMachine implements Disposable {
         loop: this.loop,
         addressSpace: this.memory,
         clock: this.clock,
+        assignIoeventfd: (request) => {
+          this.ioeventfds.push(request);
+          const remove = () => this.ioeventfds.splice(this.ioeventfds.indexOf(request), 1);
+          return { [Symbol.dispose]: () => void remove() };
+        },
         onUnrecoverableError: ({ name }) => void this.events.push(`error ${name}`),
         onRemovalRequest: ({ name }) => void this.events.push(`removal ${name}`),
       },
