@@ -12,9 +12,9 @@ const path = (name) => fileURLToPath(new URL(`../dist/${name}`, import.meta.url)
 const changed = (name) => statSync(path(name), { throwIfNoEntry: false })?.mtimeMs ?? 0;
 
 async function mainModule() {
-  const bundled = changed("bundle/modules.cache");
+  const bundled = changed("bundle/main.bundle.js.cache");
   if (bundled === 0 || bundled < changed(".tsbuildinfo")) return import("../dist/src/cli/main.js");
-  return createRequire(import.meta.url)(path("bundle/load.cjs")).load("cli/main.js");
+  return createRequire(import.meta.url)(path("bundle/load.js")).load("main").exports;
 }
 
 const { main } = await mainModule();
