@@ -5,7 +5,7 @@
 
 import type { Vm } from "../kvm/vm.ts";
 import { type AddressSpace, createAddressSpace } from "../memory/address-space.ts";
-import { GuestRam } from "../memory/guest-ram.ts";
+import { checkHostHas, GuestRam } from "../memory/guest-ram.ts";
 import { type IoHandler, MemoryRegion } from "../memory/region.ts";
 import { RootComplex } from "../pci/root-complex.ts";
 import { CONFIG_PORTS } from "../pci/shared-config.ts";
@@ -162,6 +162,7 @@ function place(
 
 /** @returns the low piece's bytes */
 function placeRam(owner: Owner, sys: Syscalls, parent: MemoryRegion, ram: RamLayout): Uint8Array {
+  checkHostHas({ name: "pc.ram", size: ram.lowSize + ram.highSize });
   const create = (name: string, size: number) =>
     owner.own(GuestRam.create(sys, { name, size, backing: "anonymous" }));
   const low = create("pc.ram", ram.lowSize);

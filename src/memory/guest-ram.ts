@@ -61,7 +61,7 @@ export class GuestRam implements Disposable {
    */
   static create(sys: Syscalls, options: GuestRamOptions): GuestRam {
     const { size } = options;
-    if (size > totalmem()) throw outOfMemory(options);
+    checkHostHas(options);
     using owner = new Owner();
     try {
       const memfd =
@@ -157,7 +157,18 @@ function half(size: 2 | 4): 1 | 2 {
   return size === 4 ? 2 : 1;
 }
 
-function outOfMemory({ name, size }: GuestRamOptions, cause?: unknown): ViaductError {
+/**
+ * Refuses RAM that no host like this one can give, before any of it is reserved.
+ * @throws {ViaductError} OUT_OF_MEMORY
+ */
+export function checkHostHas(ram: Pick<GuestRamOptions, "name" | "size">): void {
+  if (ram.size > totalmem()) throw outOfMemory(ram);
+}
+
+function outOfMemory(
+  { name, size }: Pick<GuestRamOptions, "name" | "size">,
+  cause?: unknown,
+): ViaductError {
   const mib = (bytes: number) => `${Math.floor(bytes / 2 ** 20)} MiB`;
   const why = cause === undefined ? "" : ` (${(cause as Error).message})`;
   return new ViaductError(
