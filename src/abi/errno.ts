@@ -9,7 +9,7 @@ import { constants } from "node:os";
 const ALIASES = new Set(["EWOULDBLOCK", "ENOTSUP"]);
 
 /** Errno numbers VFIO, IOMMU and KVM answer that `node:os` does not list. */
-const UNLISTED = { EHWPOISON: 133, EREMOTEIO: 121, ESHUTDOWN: 108, ENOTSUPP: 524 };
+const UNLISTED = { EBADFD: 77, EHWPOISON: 133, EREMOTEIO: 121, ESHUTDOWN: 108, ENOTSUPP: 524 };
 
 const numbers: ReadonlyMap<string, number> = new Map([
   ...Object.entries(constants.errno).filter(([name]) => !ALIASES.has(name)),

@@ -71,7 +71,8 @@ export class DmaTable {
   map(wanted: DmaMapping): number {
     const { iova, size, vaddr } = wanted;
     if (size === 0n || ((iova | size | vaddr) & this.#pageMask) !== 0n) return refusal("EINVAL");
-    if (iova + size - 1n > MAX || vaddr + size - 1n > MAX) return refusal("EINVAL");
+    // Linux 6.12 answers EINVAL, Linux 7.3 this.
+    if (iova + size - 1n > MAX || vaddr + size - 1n > MAX) return refusal("EOVERFLOW");
     if (!wanted.read && !wanted.write) return refusal("EINVAL");
     if (this.#overlapping(iova, size).length > 0) return refusal("EEXIST");
     if (this.available <= 0) return refusal("ENOSPC");

@@ -16,7 +16,8 @@ import type { SoftwarePciDevice } from "./pci-device.ts";
 
 /** What a group asks of the host around it. */
 export interface GroupHost {
-  containerOf(fd: number): SoftwareContainer | undefined;
+  /** The container behind a descriptor, or a negated errno. */
+  containerOf(fd: number): SoftwareContainer | number;
   /** A new descriptor for the device; undefined when descriptors have run out. */
   openDevice(device: SoftwarePciDevice): number;
 }
@@ -109,9 +110,10 @@ export class SoftwareGroup implements SoftwareFile {
 
   #setContainer(bytes: Uint8Array): number {
     const fd = new Int32Array(bytes.slice(0, 4).buffer)[0]!;
-    if (this.#container !== undefined || fd < 0) return refusal("EINVAL");
     const container = this.#host.containerOf(fd);
-    if (container === undefined) return refusal("EINVAL");
+    if (container === refusal("EBADF")) return container;
+    if (this.#container !== undefined) return refusal("EINVAL");
+    if (typeof container === "number") return container;
     if (!this.viable) return refusal("EPERM");
     this.#container = container;
     container.members.push(this);

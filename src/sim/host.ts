@@ -9,7 +9,7 @@
  */
 
 import { join } from "node:path";
-import { F_DUPFD, F_DUPFD_CLOEXEC } from "../abi/fcntl.ts";
+import { F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD } from "../abi/fcntl.ts";
 import {
   KVM_DEV_VFIO_GROUP,
   KVM_DEV_VFIO_GROUP_ADD,
@@ -257,7 +257,8 @@ export class SoftwareHost implements Syscalls, Disposable {
     const group = new SoftwareGroup(number, {
       containerOf: (fd) => {
         const file = this.#files.get(fd);
-        return file instanceof SoftwareContainer ? file : undefined;
+        if (file instanceof SoftwareContainer) return file;
+        return refusal(this.#real.fcntl(fd, F_GETFD, 0) < 0 ? "EBADF" : "EBADFD");
       },
       openDevice: (device) => {
         const fd = this.#real.fcntl(device.memoryFd, F_DUPFD_CLOEXEC, 0);
