@@ -43,9 +43,33 @@ const VERBS: Readonly<Record<string, Entry>> = {
     summary: "what an error message means, and what to do",
     load: () => import("./explain.ts"),
   },
+  bind: {
+    summary: "give devices to a VFIO driver",
+    load: () => import("./bind.ts"),
+  },
+  restore: {
+    summary: "put devices back to the driver they had",
+    load: () => import("./restore.ts"),
+  },
+  overrides: {
+    summary: "list driver overrides, or take them away",
+    load: () => import("./overrides.ts"),
+  },
+  reset: {
+    summary: "reset a device",
+    load: () => import("./reset.ts"),
+  },
+  sriov: {
+    summary: "show or set the number of virtual functions",
+    load: () => import("./sriov.ts"),
+  },
 };
 
-const ALIASES: Readonly<Record<string, string>> = { ls: "list" };
+const ALIASES: Readonly<Record<string, string>> = {
+  ls: "list",
+  detach: "bind",
+  reattach: "restore",
+};
 
 function help(): string {
   const line = ([name, { summary }]: [string, Entry]) => `  ${name.padEnd(10)}${summary}`;

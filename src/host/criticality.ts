@@ -99,7 +99,8 @@ function diskUses(host: Host, device: HostDevice): Use[] {
 function disksUnder(host: Host, name: string, depth: number): string[] {
   const { tree } = host;
   let block = name;
-  if (!tree.has(`/sys/class/block/${block}`)) {
+  // By name: in a captured tree a link may lead to nothing.
+  if (!tree.names("/sys/class/block").includes(block)) {
     const mapped = tree
       .names("/sys/class/block")
       .filter((one) => one.startsWith("dm-"))

@@ -1,0 +1,51 @@
+/**
+ * What the verbs that change the host share: `--dry-run`, `--force`, the journal, and how they tell
+ * what they do.
+ */
+
+import { applyChanges, type Change, changeText, LiveWriter } from "../host/changes.ts";
+import { Host } from "../host/host.ts";
+import { JOURNAL_PATH, Journal } from "../host/journal.ts";
+import { ViaductError } from "../sys/sys-error.ts";
+import type { OptionDefinition, ParsedCommand } from "./command.ts";
+import { openTree } from "./host-view.ts";
+import { print, printJson } from "./output.ts";
+
+export const DRY_RUN: OptionDefinition = {
+  flags: ["--dry-run"],
+  about: "print the exact writes, and make none",
+};
+
+export const FORCE: OptionDefinition = {
+  flags: ["--force"],
+  about: "also what the host needs: its network, disk or console",
+};
+
+/** The host to change, which must be the running one unless nothing is to be changed. */
+export async function openHost(parsed: ParsedCommand): Promise<Host> {
+  const tree = await openTree(parsed);
+  if (!tree.isLive && !parsed.has("--dry-run")) {
+    throw new ViaductError("USAGE", `${tree.name}: a captured tree cannot be changed`, {
+      nextStep: "Add --dry-run to see what would be done there.",
+    });
+  }
+  return Host.scan(tree);
+}
+
+export function journal(): Journal {
+  return new Journal(process.env["VIADUCT_JOURNAL"] ?? JOURNAL_PATH);
+}
+
+/** Makes the changes, or with `--dry-run` prints them. */
+export function carryOut(
+  parsed: ParsedCommand,
+  changes: readonly Change[],
+  before: () => void,
+): void {
+  const isDry = parsed.has("--dry-run");
+  if (parsed.has("--json")) printJson({ dryRun: isDry, changes: changes.map(changeText) });
+  else if (isDry || changes.length > 0) print(changes.map(changeText).join("\n"));
+  if (isDry || changes.length === 0) return;
+  before();
+  applyChanges(new LiveWriter(), changes);
+}

@@ -1,0 +1,113 @@
+/**
+ * Changes to a host: the exact writes that a binding verb makes, in order, as data. Planning is
+ * pure; only `apply` touches the host, through a `HostWriter`.
+ */
+
+import { spawnSync } from "node:child_process";
+import { closeSync, constants, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { ViaductError } from "../sys/sys-error.ts";
+
+export type Change =
+  | { readonly kind: "write"; readonly path: string; readonly value: string }
+  /** A file of ours: a udev rule. */
+  | { readonly kind: "create"; readonly path: string; readonly value: string }
+  | { readonly kind: "remove"; readonly path: string }
+  | { readonly kind: "modprobe"; readonly module: string };
+
+/** What changes a host. Errors carry an errno `code`. */
+export interface HostWriter {
+  apply(change: Change): void;
+}
+
+/** The running host. */
+export class LiveWriter implements HostWriter {
+  apply(change: Change): void {
+    switch (change.kind) {
+      case "write":
+        writeAttribute(change.path, change.value);
+        break;
+      case "create":
+        writeFileSync(change.path, change.value);
+        break;
+      case "remove":
+        rmSync(change.path, { force: true });
+        break;
+      case "modprobe":
+        loadModule(change.module);
+        break;
+    }
+  }
+}
+
+/** A sysfs attribute takes its value in one write and is never created. */
+function writeAttribute(path: string, value: string): void {
+  const fd = openSync(path, constants.O_WRONLY);
+  try {
+    writeSync(fd, `${value}\n`);
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function loadModule(module: string): void {
+  const { status, stderr, error } = spawnSync("modprobe", [module], { encoding: "utf8" });
+  if (status === 0) return;
+  throw new ViaductError("VFIO_MISSING", `modprobe ${module}: ${error?.message ?? stderr.trim()}`, {
+    nextStep: "`viaduct doctor` says whether this kernel has VFIO.",
+  });
+}
+
+/** The change as a line that a person can type. */
+export function changeText(change: Change): string {
+  switch (change.kind) {
+    case "write":
+      return `echo '${change.value}' > ${change.path}`;
+    case "create":
+      return `echo '${change.value.trimEnd()}' > ${change.path}`;
+    case "remove":
+      return `rm ${change.path}`;
+    case "modprobe":
+      return `modprobe ${change.module}`;
+  }
+}
+
+/**
+ * Makes the changes in order.
+ * @throws {ViaductError} NO_PERMISSION, DEVICE_NOT_FOUND (gone meanwhile), DEVICE_BUSY, REFUSED
+ *   codes, with the change that failed
+ */
+export function applyChanges(writer: HostWriter, changes: readonly Change[]): void {
+  for (const change of changes) {
+    try {
+      writer.apply(change);
+    } catch (cause) {
+      if (cause instanceof ViaductError) throw cause;
+      throw refusal(change, cause as NodeJS.ErrnoException);
+    }
+  }
+}
+
+function refusal(change: Change, cause: NodeJS.ErrnoException): ViaductError {
+  const message = `${changeText(change)}: ${cause.code ?? cause.message}`;
+  switch (cause.code) {
+    case "EACCES":
+    case "EPERM":
+    case "EROFS":
+      return new ViaductError("NO_PERMISSION", message, { cause, nextStep: "Run it as root." });
+    case "ENOENT":
+      return new ViaductError("DEVICE_NOT_FOUND", message, {
+        cause,
+        nextStep: "The device or the driver is gone: `viaduct list`.",
+      });
+    case "EBUSY":
+      return new ViaductError("DEVICE_BUSY", message, {
+        cause,
+        nextStep: "`viaduct doctor DEVICE` names who uses it.",
+      });
+    default:
+      return new ViaductError("DEVICE_UNSUPPORTED", message, {
+        cause,
+        nextStep: `viaduct explain "${message.replaceAll('"', "'")}"`,
+      });
+  }
+}
