@@ -108,13 +108,13 @@ export class VcpuThreads implements Disposable {
       thread.mailbox.give(COMMAND_PAUSE);
       this.#kick(thread);
     }
-    return this.paused();
+    return this.#kickingUntil(this.paused());
   }
 
   /** Ends every thread; resolves when the Workers are gone. */
   async stop(): Promise<void> {
     this.#commandStop();
-    await Promise.all(this.#threads.map(({ ended }) => ended));
+    await this.#kickingUntil(Promise.all(this.#threads.map(({ ended }) => ended)));
     this[Symbol.dispose]();
   }
 
@@ -220,6 +220,20 @@ export class VcpuThreads implements Disposable {
       this.#kick(thread);
       // Nobody answers any more: an exit that waits ends with what is in the run page.
       if (thread.mailbox.posted) thread.mailbox.answer();
+    }
+  }
+
+  /** A kick can fail (the user's limit of queued signals): it is given again until `done`. */
+  async #kickingUntil(done: Promise<unknown>): Promise<void> {
+    const timer = setInterval(() => {
+      for (const thread of this.#threads) {
+        if (!thread.gone.yes && !thread.mailbox.isPaused) this.#kick(thread);
+      }
+    }, KICK_AGAIN_MS);
+    try {
+      await done;
+    } finally {
+      clearInterval(timer);
     }
   }
 
