@@ -3,7 +3,7 @@
  * groups.
  */
 
-import { statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { classText, deviceText, hex } from "../host/device-text.ts";
 import { blockersOf, type HostGroup, verdictOf } from "../host/host.ts";
 import type { Openers } from "../host/openers.ts";
@@ -15,8 +15,8 @@ import type { OptionDefinition, ParsedCommand } from "./command.ts";
 
 export const ROOT_OPTION: OptionDefinition = {
   flags: ["--root"],
-  value: "DIR",
-  about: "look at a captured tree in this folder instead of the running host",
+  value: "DIR|FILE",
+  about: "look at a captured tree, or a bundle of viaduct report, instead of the running host",
   offers: "file",
 };
 
@@ -33,12 +33,18 @@ export async function openTree(parsed: ParsedCommand): Promise<HostTree> {
   } catch (cause) {
     throw new ViaductError("DEVICE_NOT_FOUND", `${root}: no such folder or bundle`, { cause });
   }
-  if (!isFolder) {
-    throw new ViaductError("USAGE", `${root}: not a folder`, {
-      nextStep: "Name the folder that holds the captured sys/ and proc/.",
-    });
+  if (isFolder) return HostTree.folder(root);
+  const [{ unpackBundle }, { MemorySource }] = await Promise.all([
+    import("../host/bundle.ts"),
+    import("../host/tree-source.ts"),
+  ]);
+  let bytes: Uint8Array;
+  try {
+    bytes = readFileSync(root);
+  } catch (cause) {
+    throw new ViaductError("NO_PERMISSION", `${root}: cannot be read`, { cause });
   }
-  return HostTree.folder(root);
+  return new HostTree(new MemorySource(unpackBundle(root, bytes)), { name: root });
 }
 
 export function deviceJson(device: HostDevice, ids: PciIds, openers: Openers | undefined) {

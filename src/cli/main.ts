@@ -43,6 +43,10 @@ const VERBS: Readonly<Record<string, Entry>> = {
     summary: "what an error message means, and what to do",
     load: () => import("./explain.ts"),
   },
+  report: {
+    summary: "what to send when asking for help",
+    load: () => import("./report.ts"),
+  },
   bind: {
     summary: "give devices to a VFIO driver",
     load: () => import("./bind.ts"),
