@@ -35,7 +35,7 @@ import { hotReset, hotResetInfo } from "./hot-reset.ts";
 import { SoftwareIoeventfds } from "./ioeventfds.ts";
 import { SoftwareIrqs } from "./irqs.ts";
 import { buildConfig, type PciConfig, writeConfig } from "./pci-config.ts";
-import { REGION_SHIFT, regionInfo, regionSize } from "./pci-regions.ts";
+import { REGION_SHIFT, regionCount, regionInfo, regionSize } from "./pci-regions.ts";
 import type { BarBehaviour, DeviceBehaviour, PciDeviceSpec } from "./pci-spec.ts";
 
 /** What a device asks of the host around it. */
@@ -81,10 +81,13 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
       () => (this.canMaster ? group.container?.table : undefined),
     );
     this.memoryFd = check(sys.memfdCreate(`sim ${spec.address}`, MFD_CLOEXEC), "memfd_create");
-    check(sys.ftruncate(this.memoryFd, (VFIO_PCI_NUM_REGIONS + 1) * REGION_SHIFT), "ftruncate");
+    check(sys.ftruncate(this.memoryFd, (regionCount(spec) + 1) * REGION_SHIFT), "ftruncate");
     this.#config = buildConfig(spec);
     this.#storeConfig();
     if (spec.rom) sys.pwrite(this.memoryFd, spec.rom, 6 * REGION_SHIFT);
+    spec.regions?.forEach(({ bytes }, i) => {
+      sys.pwrite(this.memoryFd, bytes, (VFIO_PCI_NUM_REGIONS + i) * REGION_SHIFT);
+    });
     this.#behaviour = spec.behaviour?.(this) ?? {};
   }
 
@@ -180,7 +183,7 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
   pwrite(from: Uint8Array, position: number): number | undefined {
     const index = Math.floor(position / REGION_SHIFT);
     const offset = position % REGION_SHIFT;
-    if (index === 6) return refusal("EINVAL");
+    if (index === 6 || index >= VFIO_PCI_NUM_REGIONS) return refusal("EINVAL");
     const limit = this.#limit(index, offset, from.length);
     if (limit < 0 || this.vanished) return limit;
     const bytes = from.subarray(0, limit);
@@ -234,7 +237,7 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
     const fixed = vfio_device_info.bytes({
       argsz,
       flags: VFIO_DEVICE_FLAGS_PCI | reset | (atomics ? VFIO_DEVICE_FLAGS_CAPS : 0),
-      num_regions: VFIO_PCI_NUM_REGIONS,
+      num_regions: regionCount(this.spec),
       num_irqs: VFIO_PCI_NUM_IRQS,
     });
     if (atomics) {

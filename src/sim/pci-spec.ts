@@ -35,6 +35,13 @@ export interface CapabilitySpec {
   readonly offset?: number;
 }
 
+export interface RegionSpec {
+  /** `VFIO_REGION_INFO_CAP_TYPE`. */
+  readonly type: number;
+  readonly subtype: number;
+  readonly bytes: Uint8Array;
+}
+
 export interface PciDeviceSpec {
   /** `0000:01:00.0`. */
   readonly address: string;
@@ -73,6 +80,8 @@ export interface PciDeviceSpec {
   readonly extended?: ReadonlyArray<{ offset: number; bytes: Uint8Array }>;
   /** A VGA region: legacy memory and ports at their own addresses. */
   readonly vga?: boolean;
+  /** Device-specific regions, read-only, behind the ones all devices have. */
+  readonly regions?: readonly RegionSpec[];
   /** `VFIO_PCI_ATOMIC_COMP*` that the host's root port completes. */
   readonly atomics?: number;
   /** False: the MSI-X table's page may not be mapped (kernels before 4.16). */

@@ -24,6 +24,10 @@ export interface VfioPciEnvironment {
    * @throws {SysError} EEXIST, ENOSPC
    */
   readonly assignIoeventfd?: (request: IoeventfdRequest) => Disposable;
+  /** The chipset the guest sees; other than i440fx when absent. */
+  readonly machineFamily?: "i440fx" | "q35";
+  /** Gives the guest's firmware a named file (fw_cfg); absent when it has no such firmware. */
+  readonly addFirmwareFile?: (name: string, bytes: Uint8Array) => void;
   /** The device reported an error it cannot recover from: stop the VM (internal-error). */
   onUnrecoverableError(fn: VfioPciFunction): void;
   /** The host wants the device back: ask the guest to let go of it, as `device_del` does. */

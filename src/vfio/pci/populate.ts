@@ -55,7 +55,7 @@ export function populate(
     offset: config.fdOffset,
     flags: config.flags,
   });
-  const vga = options.wantVga ? vgaRegion(device) : undefined;
+  const vga = options.wantVga ? legacyVgaRegion(device) : undefined;
   const resetWorks = (device.info.flags & VFIO_DEVICE_FLAGS_RESET) !== 0;
   const errorRecovery = hasErrorRecovery(device, options.report);
   return { bars, config, vga, resetWorks, errorRecovery };
@@ -92,7 +92,7 @@ function regionInfo(device: VfioDevice, index: number): RegionInfo {
  * The legacy VGA region (13.1).
  * @throws {ViaductError} DEVICE_UNSUPPORTED, with the hint that `x-vga` asked for it
  */
-function vgaRegion(device: VfioDevice): RegionInfo {
+export function legacyVgaRegion(device: VfioDevice): RegionInfo {
   const nextStep = "device does not support requested feature x-vga: leave x-vga off";
   let info: RegionInfo;
   try {

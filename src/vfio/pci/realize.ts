@@ -20,6 +20,7 @@ import { effectiveIds, overrideIds } from "./ids.ts";
 import { type MsixLayout, readMsixLayout } from "./msix-layout.ts";
 import { type Relocated, relocateMsix } from "./msix-relocation.ts";
 import { watchErrors, watchRemovalRequests } from "./notifiers.ts";
+import { setUpIgd } from "./quirks/igd.ts";
 import { chooseDeviceReset, setUpQuirks } from "./quirks/set-up.ts";
 import { registerRom } from "./rom.ts";
 import type { VfioPciFunction } from "./vfio-pci.ts";
@@ -50,6 +51,7 @@ export function realize(fn: VfioPciFunction, owner: Owner): void {
   owner.defer(() => tearDownCapabilities(fn));
   const msix = relocated?.layout ?? physical;
   if (rebuildCapabilities(fn, msix)) rebuildExtendedCapabilities(fn); // Step 17.
+  setUpIgd(fn, owner); // Step 18.
   showVga(fn, owner); // Step 19.
   setUpQuirks(fn, owner);
   emulateMessages(fn); // Step 21.
@@ -96,7 +98,7 @@ function ownIfThere(owner: Owner, resource: Disposable | undefined): void {
 
 function showVga(fn: VfioPciFunction, owner: Owner): void {
   const { vga: info } = fn.facts;
-  if (!info || !fn.ids.isVga) return;
+  if (!info || !fn.ids.isVga || fn.vga) return;
   const vga = owner.own(new LegacyVga(fn, info));
   fn.vga = vga;
 }

@@ -15,6 +15,7 @@ import { readLittleEndian } from "../../pci/config-space.ts";
 import { ViaductError } from "../../sys/sys-error.ts";
 import type { RegionInfo } from "../device.ts";
 import type { EffectiveIds } from "./ids.ts";
+import { patchIgdVbios } from "./quirks/igd-vbios.ts";
 import * as trace from "./trace.ts";
 import type { VfioPciFunction } from "./vfio-pci.ts";
 
@@ -135,6 +136,7 @@ class DeviceRom implements Rom {
     }
     this.#image = readImage(fn, info);
     patchIds(this.#image, fn.ids);
+    patchIgdVbios(fn, this.#image);
   }
 }
 

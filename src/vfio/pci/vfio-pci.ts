@@ -39,6 +39,8 @@ export interface VfioPciOptions {
   readonly bus: PciBus;
   readonly devfn: number;
   readonly env: VfioPciEnvironment;
+  /** It comes while the guest runs. */
+  readonly hotplugged?: boolean;
   /** An attached device to use instead of the one that `host` or `sysfsdev` names; taken over. */
   readonly device?: VfioDevice;
 }
@@ -48,6 +50,7 @@ export class VfioPciFunction extends PciFunction implements ResetParticipant {
   readonly device: VfioDevice;
   readonly properties: VfioPciProperties;
   readonly facts: DeviceFacts;
+  readonly hotplugged: boolean;
   readonly deviceConfig: DeviceConfig;
   /** For what a guest can cause at will: at most one line a second. */
   readonly guestReport: Report;
@@ -79,6 +82,7 @@ export class VfioPciFunction extends PciFunction implements ResetParticipant {
     this.properties = options.properties;
     this.device = device;
     this.facts = facts;
+    this.hotplugged = options.hotplugged ?? false;
     this.guestReport = rateLimited(options.env.vfio.report);
     this.deviceConfig = new DeviceConfig(device, facts.config, this.report);
     this.assignedBars = new AssignedBars(this);

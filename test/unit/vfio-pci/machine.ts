@@ -120,6 +120,7 @@ export interface MachineOptions {
   readonly routes?: boolean;
   readonly hasResampleFd?: boolean;
   readonly hostPage?: number;
+  readonly machineFamily?: "i440fx" | "q35";
 }
 
 export class TestMachine implements Disposable {
@@ -138,9 +139,13 @@ export class TestMachine implements Disposable {
   readonly clock = new TestClock();
   /** What KVM turns into eventfds. */
   readonly ioeventfds: IoeventfdRequest[] = [];
+  /** What the guest's firmware finds, by name. */
+  readonly firmwareFiles = new Map<string, Uint8Array>();
+  readonly #machineFamily: "i440fx" | "q35";
   readonly #owner = new Owner();
 
   constructor(options: MachineOptions = {}) {
+    this.#machineFamily = options.machineFamily ?? "q35";
     this.host = this.#owner.own(new SoftwareHost(nativeSyscalls()));
     for (const { spec, group } of options.devices ?? []) this.host.addDevice(spec, group);
     this.ledger = new Ledger(this.host);
@@ -187,17 +192,20 @@ export class TestMachine implements Disposable {
   /** Creates and attaches a function; the log then starts anew. */
   assign(
     given: Readonly<Record<string, string>> = {},
-    place: { bus?: PciBus; devfn?: number } = {},
+    place: { bus?: PciBus; devfn?: number; hotplugged?: boolean } = {},
   ): VfioPciFunction {
     const fn = VfioPciFunction.create({
       properties: parseProperties({ host: BDF, ...given }),
       bus: place.bus ?? this.bus,
       devfn: place.devfn ?? 0x18,
+      hotplugged: place.hotplugged ?? false,
       env: {
         vfio: this.state,
         loop: this.loop,
         addressSpace: this.memory,
         clock: this.clock,
+        machineFamily: this.#machineFamily,
+        addFirmwareFile: (name, bytes) => void this.firmwareFiles.set(name, bytes),
         assignIoeventfd: (request) => {
           this.ioeventfds.push(request);
           const remove = () => this.ioeventfds.splice(this.ioeventfds.indexOf(request), 1);

@@ -8,12 +8,14 @@ import type { BarKind } from "../../../pci/bar.ts";
 import type { VfioPciFunction } from "../vfio-pci.ts";
 import { atiBar2Mirror, atiBar4Window, atiPort3c3 } from "./ati.ts";
 import { resetBonaire } from "./bonaire-reset.ts";
+import { igdBar0Mirrors } from "./igd.ts";
 import { nvidiaBar5Window, nvidiaPorts3d0 } from "./nvidia.ts";
 import { nvidiaBar0Mirrors } from "./nvidia-mirror.ts";
 import type { QuirkSetUp } from "./quirk.ts";
 import { rtl8168Window } from "./rtl8168.ts";
 
 const ATI = 0x1002;
+const INTEL = 0x8086;
 const NVIDIA = 0x10de;
 const REALTEK = 0x10ec;
 
@@ -94,6 +96,7 @@ export const QUIRKS: readonly QuirkRow[] = [
     geforce: true,
     setUp: nvidiaBar5Window,
   },
+  { name: "Intel BAR 0 mirrors", vendor: INTEL, bar: 0, vga: "class", setUp: igdBar0Mirrors },
 ];
 
 export interface DeviceResetRow {

@@ -76,3 +76,12 @@ export const vfio_ioeventfd_handler = new TracePoint<Ioeventfd>("vfio_ioeventfd_
 export const vfio_ioeventfd_init = new TracePoint<Ioeventfd & { vfio: boolean }>(
   "vfio_ioeventfd_init",
 );
+export const vfio_pci_igd_opregion_enabled = new TracePoint<Named>("vfio_pci_igd_opregion_enabled");
+export const vfio_pci_igd_bdsm_enabled = new TracePoint<Add<"size">>("vfio_pci_igd_bdsm_enabled");
+export const vfio_pci_igd_host_bridge_enabled = new TracePoint<Named>(
+  "vfio_pci_igd_host_bridge_enabled",
+);
+export const vfio_pci_igd_lpc_bridge_enabled = new TracePoint<Named>(
+  "vfio_pci_igd_lpc_bridge_enabled",
+);
+export const vfio_pci_igd_vbios_patched = new TracePoint<Named>("vfio_pci_igd_vbios_patched");

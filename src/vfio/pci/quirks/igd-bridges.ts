@@ -1,0 +1,75 @@
+/**
+ * The bridges that Intel graphics' firmware and drivers look at (spec/igd.md section 6): the ISA
+ * bridge at 00:1f.0 and the host bridge at 00:00.0 show some of the host's IDs.
+ */
+
+import {
+  PCI_DEVICE_ID,
+  PCI_REVISION_ID,
+  PCI_SUBSYSTEM_ID,
+  PCI_SUBSYSTEM_VENDOR_ID,
+  PCI_VENDOR_ID,
+} from "../../../abi/pci-regs.ts";
+import { hex } from "../../../memory/address.ts";
+import { devfnOf, type PciBus } from "../../../pci/bus.ts";
+import { readLittleEndian } from "../../../pci/config-space.ts";
+import { PciFunction } from "../../../pci/function.ts";
+import { identify } from "../../../pci/root-complex.ts";
+import { ViaductError } from "../../../sys/sys-error.ts";
+import type { RegionInfo } from "../../device.ts";
+import type { VfioPciFunction } from "../vfio-pci.ts";
+
+export const LPC_DEVFN = devfnOf(0x1f);
+const CLASS_BRIDGE_ISA = 0x0601;
+const VENDOR_INTEL = 0x8086;
+
+/** Words copied from the host's bridges. */
+const LPC_WORDS = [
+  PCI_VENDOR_ID,
+  PCI_DEVICE_ID,
+  PCI_REVISION_ID,
+  PCI_SUBSYSTEM_VENDOR_ID,
+  PCI_SUBSYSTEM_ID,
+];
+/** The guest keeps its own chipset, so vendor and device are not among them. */
+const HOST_WORDS = [PCI_REVISION_ID, PCI_SUBSYSTEM_VENDOR_ID, PCI_SUBSYSTEM_ID];
+
+/** A bridge that is only looked at (`vfio-pci-igd-lpc-bridge`). */
+export class IgdLpcBridge extends PciFunction {
+  /** @throws {ViaductError} PROPERTY at any other place than 1f.0 of the root bus */
+  static create(bus: PciBus, devfn: number): IgdLpcBridge {
+    if (!bus.isRoot || devfn !== LPC_DEVFN) {
+      throw new ViaductError("PROPERTY", "VFIO dummy ISA/LPC bridge must have address 1f.0");
+    }
+    const bridge = new IgdLpcBridge({ name: "igd lpc bridge", bus, devfn, configSize: 256 });
+    identify(bridge, { vendor: VENDOR_INTEL, device: 0, classCode: CLASS_BRIDGE_ISA });
+    bus.attach(bridge);
+    return bridge;
+  }
+}
+
+/** @throws {ViaductError} REGION_FAILED */
+export function copyLpcIds(fn: VfioPciFunction, from: RegionInfo, bridge: PciFunction): void {
+  copyWords(fn, from, bridge, LPC_WORDS);
+}
+
+/** @throws {ViaductError} REGION_FAILED */
+export function copyHostIds(fn: VfioPciFunction, from: RegionInfo, bridge: PciFunction): void {
+  copyWords(fn, from, bridge, HOST_WORDS);
+}
+
+function copyWords(
+  fn: VfioPciFunction,
+  from: RegionInfo,
+  bridge: PciFunction,
+  words: readonly number[],
+): void {
+  for (const offset of words) {
+    const word = new Uint8Array(2);
+    if (fn.device.readRegion(from, offset, word) !== word.length) {
+      const message = `failed to read the ${bridge.name}'s IDs at ${hex(offset)} of region`;
+      throw new ViaductError("REGION_FAILED", `${message} ${from.index}`);
+    }
+    bridge.config.write(offset, 2, readLittleEndian(word, 0, 2));
+  }
+}
