@@ -5,6 +5,7 @@
  */
 
 import assert from "node:assert/strict";
+import { errnoNumber } from "../../../src/abi/errno.ts";
 import {
   VFIO_DEVICE_PCI_HOT_RESET,
   VFIO_DEVICE_RESET,
@@ -27,6 +28,7 @@ import type { PciDeviceSpec } from "../../../src/sim/pci-spec.ts";
 import { EventLoop } from "../../../src/sys/event-loop.ts";
 import { nativeSyscalls } from "../../../src/sys/native.ts";
 import { Owner } from "../../../src/sys/owner.ts";
+import { SysError } from "../../../src/sys/sys-error.ts";
 import type { Bytes, Syscalls } from "../../../src/sys/syscalls.ts";
 import type { GuestClock } from "../../../src/vfio/pci/environment.ts";
 import { parseProperties } from "../../../src/vfio/pci/properties.ts";
@@ -139,6 +141,8 @@ export class TestMachine implements Disposable {
   readonly clock = new TestClock();
   /** What KVM turns into eventfds. */
   readonly ioeventfds: IoeventfdRequest[] = [];
+  /** KVM takes no more than these. */
+  ioeventfdsMax = Number.POSITIVE_INFINITY;
   /** What the guest's firmware finds, by name. */
   readonly firmwareFiles = new Map<string, Uint8Array>();
   readonly #machineFamily: "i440fx" | "q35";
@@ -207,6 +211,9 @@ export class TestMachine implements Disposable {
         machineFamily: this.#machineFamily,
         addFirmwareFile: (name, bytes) => void this.firmwareFiles.set(name, bytes),
         assignIoeventfd: (request) => {
+          if (this.ioeventfds.length >= this.ioeventfdsMax) {
+            throw new SysError(errnoNumber("ENOSPC"), "KVM_IOEVENTFD");
+          }
           this.ioeventfds.push(request);
           const remove = () => this.ioeventfds.splice(this.ioeventfds.indexOf(request), 1);
           return { [Symbol.dispose]: () => void remove() };

@@ -273,6 +273,18 @@ test("spec Q11: x-no-geforce-quirks leaves no trap, but the GPUDirect clique", (
   assert.equal(fn.readConfig(0xc8, 1), 0x09);
 });
 
+test("ioeventfds: one that KVM refuses leaves nothing behind, and the write stays trapped", () => {
+  const { machine, fn, memory } = card();
+  using _machine = machine;
+  using _fn = fn;
+  machine.ioeventfdsMax = 0;
+  const before = machine.ledger.live().length;
+  acknowledge(memory, 12);
+  assert.equal(machine.ledger.live().length, before);
+  assert.ok(!machine.host.describe().some((line) => line.includes("ioeventfd")));
+  assert.ok(machine.reports.some((line) => line.includes("KVM refuses an ioeventfd")));
+});
+
 test("ioeventfds: an end of the guest leaves nothing of them behind", () => {
   const { machine, fn, memory } = card();
   using _machine = machine;

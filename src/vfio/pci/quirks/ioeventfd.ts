@@ -61,6 +61,8 @@ export class QuirkIoeventfd implements Disposable {
       const vfio = !fn.properties["x-no-vfio-ioeventfd"] && made.#toKernel();
       if (!vfio) made.#toHere();
       made.#followTrap();
+      // Refused, and reported: nothing would ever signal the eventfd.
+      if (!made.#assigned) return undefined;
       trace.vfio_ioeventfd_init.emit({ ...made.#traced, vfio });
       owner.move();
       return made;
