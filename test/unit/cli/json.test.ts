@@ -1,0 +1,102 @@
+/** Every verb's JSON is what schema/viaduct.schema.json says, and errors are JSON too. */
+
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
+import { after, before, test } from "node:test";
+import { packBundle } from "../../../src/host/bundle.ts";
+import { BROKEN } from "../host/broken-hosts.ts";
+import { GPU, healthyHost, NIC } from "../host/built-host.ts";
+import { faultsOf } from "./json-schema.ts";
+
+const root = resolve(import.meta.dirname, "../../../..");
+const schema = JSON.parse(readFileSync(join(root, "schema/viaduct.schema.json"), "utf8"));
+
+let folder = "";
+let bundle = "";
+
+before(() => {
+  folder = mkdtempSync(join(tmpdir(), "viaduct-json-"));
+  bundle = join(folder, "host.tgz");
+  const built = healthyHost();
+  for (const { code, breakIt } of BROKEN) {
+    if (["GROUP_NOT_VIABLE", "IOMMU_FAULT", "BAR_NO_MMAP"].includes(code)) breakIt(built);
+  }
+  built
+    .file(`${built.folderOf(NIC)}/sriov_totalvfs`, "7")
+    .file(`${built.folderOf(NIC)}/sriov_numvfs`, "0");
+  writeFileSync(bundle, packBundle(built.files));
+});
+
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+function viaduct(...args: readonly string[]) {
+  const { status, stdout, stderr } = spawnSync(
+    process.execPath,
+    [join(root, "bin/viaduct.js"), ...args],
+    { encoding: "utf8", env: { ...process.env, VIADUCT_JOURNAL: join(folder, "journal") } },
+  );
+  return { status, stdout, stderr };
+}
+
+const CALLS: ReadonlyArray<readonly [status: number, ...args: string[]]> = [
+  [0, "list"],
+  [0, "groups"],
+  [0, "show", GPU],
+  [1, "doctor"],
+  [0, "doctor", "--fail-on", "never", GPU],
+  [0, "explain", "NO_RESET"],
+  [0, "explain", "group 3 is not viable"],
+  [0, "bind", "01:00", "--dry-run", "--group"],
+  [0, "overrides"],
+  [0, "reset", GPU, "--dry-run", "--method", "flr"],
+  [0, "sriov", NIC],
+  [0, "sriov", NIC, "--num", "2", "--dry-run"],
+];
+
+for (const [expected, ...args] of CALLS) {
+  test(`viaduct ${args.join(" ")} --json is as the schema says`, () => {
+    const tree = args[0] === "explain" ? [] : ["--root", bundle];
+    const { status, stdout, stderr } = viaduct(...args, ...tree, "--json");
+    assert.equal(stderr, "");
+    assert.deepEqual(faultsOf(JSON.parse(stdout), schema), []);
+    assert.equal(status, expected);
+  });
+}
+
+test("errors are JSON too, and end with the documented status", () => {
+  const cases: ReadonlyArray<readonly [number, ...string[]]> = [
+    [2, "list", "--wrong"],
+    [2, "show"],
+    [4, "show", "0000:77:00.0", "--root", bundle],
+    [4, "list", "--group", "999", "--root", bundle],
+    [4, "doctor", "--root", "/nowhere"],
+    [1, "bind", NIC, "--dry-run", "--root", bundle],
+    [2, "bind", GPU, "--root", bundle],
+    [4, "explain", "nothing that anybody ever printed"],
+  ];
+  for (const [expected, ...args] of cases) {
+    const { status, stdout, stderr } = viaduct(...args, "--json");
+    assert.equal(status, expected, `${args.join(" ")}: ${stderr}`);
+    assert.equal(stdout, "");
+    assert.deepEqual(faultsOf(JSON.parse(stderr), schema), [], args.join(" "));
+  }
+});
+
+test("no verb prints colour into a pipe, or a stack trace for garbage", () => {
+  const noise = join(folder, "noise.tgz");
+  writeFileSync(
+    noise,
+    new Uint8Array(2000).map((_, at) => (at * 7919) & 0xff),
+  );
+  for (const args of [
+    ["doctor", "--root", bundle],
+    ["doctor", "--root", noise],
+  ]) {
+    const { stdout, stderr } = viaduct(...args);
+    assert.ok(!`${stdout}${stderr}`.includes("\u001b["));
+    assert.ok(!/\n\s+at .*:\d+:\d+/.test(stderr), stderr);
+  }
+});
