@@ -63,6 +63,16 @@ async function run(
   return guest;
 }
 
+/** Minutes of guests are not to be lost because this part failed. */
+async function mappingOrNote(name: "lab" | "debian", disk: string) {
+  try {
+    return await measureMapping(name, disk);
+  } catch (error) {
+    progress(`mapping was not measured: ${(error as Error).message}`);
+    return undefined;
+  }
+}
+
 /** Replaces what follows the heading "Results" of a Markdown file. */
 function replaceResults(path: string, text: string): void {
   const [before = ""] = readFileSync(path, "utf8").split(/^(?<=## Results\n)/m);
@@ -89,7 +99,7 @@ async function main(): Promise<void> {
     closeSync(fd);
     const load = loadavg()[0]!;
     const guests = await measureGuests(name, disk, Number(values.rounds));
-    const mapping = values["no-map"] ? undefined : await measureMapping(name, disk);
+    const mapping = values["no-map"] ? undefined : await mappingOrNote(name, disk);
     const release = (await kernel(name)).release;
     const where = {
       date: new Date().toISOString().slice(0, 16),

@@ -34,7 +34,7 @@ test("readFigures: times count from exec", () => {
   assert.deepEqual(lines, ["up after 1.50 s", "mark memory", "mark count", "done"]);
 });
 
-test("readFigures: guest RAM, of a memfd or of its size, is apart from the process's memory", () => {
+test("readFigures: guest RAM, of a memfd or of its size, is no memory of ours", () => {
   assert.deepEqual(readFigures(OUTPUT, 512).memory, {
     guestRamKib: 524288 + 1024,
     residentKib: 640,
@@ -43,7 +43,7 @@ test("readFigures: guest RAM, of a memfd or of its size, is apart from the proce
   });
 });
 
-test("readFigures: exits are named, and what did not change is left out of a difference", () => {
+test("readFigures: exits are named; a difference leaves out what did not change", () => {
   const { boot, before, after } = readFigures(OUTPUT, 512);
   assert.deepEqual(
     [...boot.userspaceExits],
@@ -56,7 +56,7 @@ test("readFigures: exits are named, and what did not change is left out of a dif
   assert.deepEqual(difference(before.userspaceExits, after.userspaceExits), { signal: 3 });
 });
 
-test("readFigures: a guest that did not come far enough is an error that shows what it printed", () => {
+test("readFigures: a guest that did not come far enough is an error", () => {
   const cut = OUTPUT.slice(0, OUTPUT.indexOf("line 4000000"));
   assert.throws(() => readFigures(cut, 512), /no "end"/);
 });
