@@ -16,10 +16,11 @@ interface Tier {
   readonly command: readonly string[];
 }
 
-const nodeTest = (...folders: string[]): string[] => [
+const nodeTest = (folders: readonly string[], ...options: string[]): string[] => [
   process.execPath,
   "--test",
   "--test-reporter=spec",
+  ...options,
   ...folders.filter((folder) => existsSync(join(root, folder))),
 ];
 
@@ -32,17 +33,17 @@ const TIERS: readonly Tier[] = [
   {
     name: "unit",
     what: "this machine alone",
-    command: nodeTest("dist/src", "dist/lab", "dist/test/unit"),
+    command: nodeTest(["dist/src", "dist/lab", "dist/test/unit"]),
   },
   {
     name: "golden",
     what: "the kernel's headers",
-    command: nodeTest("dist/test/golden"),
+    command: nodeTest(["dist/test/golden"]),
   },
   {
     name: "lab",
     what: "real kernels under emulation",
-    command: [...nodeTest("dist/test/lab"), "--test-concurrency=1"],
+    command: nodeTest(["dist/test/lab"], "--test-concurrency=1"),
   },
 ];
 
