@@ -246,12 +246,15 @@ export class HostDevice {
   }
 }
 
+const EMPTY_SLOT = "0x0000000000000000 0x0000000000000000";
 const RESOURCE = /^0x([0-9a-f]{1,16}) 0x([0-9a-f]{1,16}) 0x([0-9a-f]{1,16})$/;
 
 /** The lines of sysfs `resource`: start, end, flags. Lines that are not so are left out. */
 export function parseResources(text: string): DeviceResource[] {
   const resources: DeviceResource[] = [];
   text.split("\n").forEach((line, index) => {
+    // Most lines are empty slots; a host with a thousand functions has thousands of them.
+    if (line.startsWith(EMPTY_SLOT)) return;
     const match = RESOURCE.exec(line);
     if (match === null) return;
     const [start, end, flags] = match.slice(1).map((part) => BigInt(`0x${part}`)) as [

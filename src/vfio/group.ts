@@ -10,13 +10,14 @@ import {
   VFIO_GROUP_GET_STATUS,
   vfio_group_status,
 } from "../abi/vfio.ts";
+import { blocksGroup } from "../host/viability.ts";
 import type { AddressSpace } from "../memory/address-space.ts";
 import { OwnedFd } from "../sys/fd.ts";
 import { Owner } from "../sys/owner.ts";
 import { check, errnoOf, ViaductError, type ViaductErrorCode } from "../sys/sys-error.ts";
 import { Container } from "./container.ts";
 import { errnoText } from "./errno-text.ts";
-import { blocksGroup, groupMembers, holdersOf } from "./host-node.ts";
+import { groupMembers, holdersOf } from "./host-node.ts";
 import { KernelDevice } from "./kernel-device.ts";
 import { remove, type VfioState } from "./state.ts";
 

@@ -132,12 +132,6 @@ export function groupMembers(groupNumber: number, roots: HostRoots = HOST_ROOTS)
   return namesIn(folder).map((name) => ({ name, driver: linkName(join(folder, name, "driver")) }));
 }
 
-/** Does VFIO refuse the group because of this driver? (drivers/vfio: viability) */
-export function blocksGroup(driver: string | undefined): boolean {
-  if (driver === undefined || driver === "pci-stub" || driver === "pcieport") return false;
-  return !/vfio/.test(driver);
-}
-
 export interface Holder {
   readonly pid: number;
   readonly name: string;

@@ -72,8 +72,18 @@ export interface CatalogueEntry {
 
 export const NOTHING: CheckOutcome = { found: [] };
 
+const chosen = new WeakMap<CheckContext, readonly HostDevice[]>();
+
 /** The devices a user means to assign: those asked about, else those given to VFIO. */
 export function candidates(context: CheckContext): readonly HostDevice[] {
+  const known = chosen.get(context);
+  if (known !== undefined) return known;
+  const devices = choose(context);
+  chosen.set(context, devices);
+  return devices;
+}
+
+function choose(context: CheckContext): readonly HostDevice[] {
   if (context.asked.length > 0) return context.asked.filter((device) => !device.isBridge);
   return context.host.devices.filter(
     (device) =>
