@@ -12,7 +12,7 @@ export interface CpuTopology {
   readonly apicId: number;
   /** vCPUs of the guest. */
   readonly count: number;
-  /** KVM_CAP_TSC_DEADLINE_TIMER: older kernels have the timer without listing its bit. */
+  /** Whether it has the TSC deadline timer; older kernels have it without listing its bit. */
   readonly tscDeadline: boolean;
 }
 
@@ -69,7 +69,7 @@ function fit(leaf: Leaf, { apicId, count, tscDeadline }: CpuTopology): void {
       leaf.ecx = (leaf.ecx | ECX_HYPERVISOR) >>> 0;
       // KVM sets it itself, when the guest sets CR4.OSXSAVE.
       leaf.ecx = (leaf.ecx & ~ECX_OSXSAVE) >>> 0;
-      if (tscDeadline) leaf.ecx = (leaf.ecx | ECX_TSC_DEADLINE) >>> 0;
+      leaf.ecx = withFlag(leaf.ecx, ECX_TSC_DEADLINE, tscDeadline);
       leaf.edx = withFlag(leaf.edx, EDX_HTT, count > 1);
       break;
     case 4: {
