@@ -81,12 +81,17 @@ export class HostTree {
   }
 
   private attempt<T>(path: string, get: () => T): Reading<T> {
+    // Most optional files are absent, and half of such an error's cost is its stack.
+    const frames = Error.stackTraceLimit;
+    Error.stackTraceLimit = 0;
     try {
       return { value: get() };
     } catch (error) {
       const code = (error as NodeJS.ErrnoException).code ?? "";
       const missing = ABSENT.has(code) ? "absent" : DENIED.has(code) ? "denied" : "unreadable";
       return { missing, path };
+    } finally {
+      Error.stackTraceLimit = frames;
     }
   }
 }
