@@ -6,8 +6,16 @@
 /** The version of every JSON document printed; schema/viaduct.schema.json describes it. */
 export const SCHEMA_VERSION = 1;
 
-/** Everything at once: a pipe that closes early (`| head`) is no error. */
+let watchesPipe = false;
+
+/** Everything at once: a pipe that closes early (`| head`) ends the output, and is no error. */
 export function print(text: string): void {
+  if (!watchesPipe) {
+    watchesPipe = true;
+    process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") throw error;
+    });
+  }
   process.stdout.write(text.endsWith("\n") || text === "" ? text : `${text}\n`);
 }
 

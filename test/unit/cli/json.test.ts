@@ -100,3 +100,14 @@ test("no verb prints colour into a pipe, or a stack trace for garbage", () => {
     assert.ok(!/\n\s+at .*:\d+:\d+/.test(stderr), stderr);
   }
 });
+
+test("a pipe that closes early is no error", () => {
+  const line = `"${process.execPath}" "${join(root, "bin/viaduct.js")}" show 01:00 -x --root "$1"`;
+  const { stderr, status } = spawnSync(
+    "bash",
+    ["-c", `${line} | true; exit "\${PIPESTATUS[0]}"`, "-", bundle],
+    { encoding: "utf8" },
+  );
+  assert.equal(stderr, "");
+  assert.equal(status, 0);
+});
