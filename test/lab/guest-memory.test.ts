@@ -12,7 +12,7 @@ import { L1 } from "../../lab/l1.ts";
 import { ScratchDisk } from "../../lab/scratch-disk.ts";
 import { hostState, kernelIsWell } from "./l1-state.ts";
 
-const limit = { timeout: 300_000 };
+const limit = { timeout: 600_000 };
 const MIB = 2 ** 20;
 const DISK_MIB = 32;
 const PAGE = 4096;

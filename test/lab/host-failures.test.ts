@@ -15,7 +15,7 @@ import { ScratchDisk } from "../../lab/scratch-disk.ts";
 import { TOPOLOGIES } from "../../lab/zoo.ts";
 import { hostState, kernelIsWell } from "./l1-state.ts";
 
-const limit = { timeout: 240_000 };
+const limit = { timeout: 600_000 };
 const SHARED = 'grep -l "^0x11e8" /sys/bus/pci/devices/*/device | xargs dirname | xargs basename';
 
 let lab: Kernel;
