@@ -76,7 +76,7 @@ for (const [index, cpus] of [1, 4].entries()) {
   });
 }
 
-// With a split irqchip a Linux guest has the local APIC's TSC deadline timer alone for its tick, and
+// With a split irqchip a Linux guest has only the local APIC's TSC deadline timer for its tick, and
 // under nested emulation that is lost at times, with the lab's and with Debian's kernel.
 const split = { ...limit, todo: "a guest's only timer event is lost at times under emulation" };
 
