@@ -10,7 +10,7 @@ import { parseArgs } from "node:util";
 import { ViaductError } from "../src/sys/sys-error.ts";
 import { GUEST_PARAMETERS, guestInitrd, guestLines } from "./guest.ts";
 import { JOBS } from "./guest-jobs.ts";
-import { type GuestRun, runViaduct, said, viaductCommand } from "./guest-run.ts";
+import { type GuestRun, retryCount, runViaduct, said, viaductCommand } from "./guest-run.ts";
 import { type Kernel, kernel } from "./kernel.ts";
 import { L1 } from "./l1.ts";
 import { progress } from "./progress.ts";
@@ -71,7 +71,7 @@ function reportGuest(run: GuestRun): void {
 function reportInterrupts(run: GuestRun): void {
   for (const each of run.lines.filter((one) => /^irq .*nvme/.test(one))) {
     const [, count, name] = /^irq \d+:\s+(\d+).*\s(nvme\S+)$/.exec(each) ?? [];
-    line("interrupts", `${name}: ${count} by MSI-X, none of them through this process`);
+    line("interrupts", `${name}: ${count} by MSI-X`);
   }
 }
 
@@ -103,7 +103,7 @@ async function inLab(stock: Kernel, diskMib: number): Promise<number> {
   line("wrote", `4 MiB, read back ${readback}`);
   reportInterrupts(run);
   line("exits", exitTotals(await l1.sh(`cat ${EVENTS}`)));
-  line("ended", `powered off, exit status ${run.status}`);
+  line("ended", `powered off, exit status ${run.status}; started again ${retryCount()} times`);
   return equal && readback === "equal" && run.status === 0 ? 0 : 1;
 }
 

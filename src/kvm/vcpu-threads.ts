@@ -129,10 +129,10 @@ export class VcpuThreads implements Disposable {
     this.#commandStop();
     const limit = Date.now() + STOP_LIMIT_MS;
     for (const thread of this.#threads) {
-      // A Worker that is still loading sees the command before it does anything.
-      if (thread.mailbox.tid === 0) void thread.worker.terminate();
-      else
-        while (!thread.mailbox.waitForEnd(KICK_AGAIN_MS) && Date.now() < limit) this.#kick(thread);
+      // A Worker that is still loading sees the command before it does anything, and ends itself.
+      // Not terminated: koffi aborts the process when its loading is cut off (measured).
+      if (thread.mailbox.tid === 0) continue;
+      while (!thread.mailbox.waitForEnd(KICK_AGAIN_MS) && Date.now() < limit) this.#kick(thread);
     }
     this.#stopped = true;
     this.#wakePauseWaiters();

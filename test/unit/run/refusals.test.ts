@@ -177,7 +177,7 @@ const REFUSALS: Readonly<Record<string, Refusal>> = {
     args: (files) => ["--kernel", files.kernel, "--serial", "none", "-m", "64T"],
     code: "OUT_OF_MEMORY",
     status: 1,
-    message: /^pc\.ram\.high: Cannot reserve \d+ MiB of guest RAM: the host has \d+ MiB, \d+ MiB/,
+    message: /^pc\.ram: Cannot reserve \d+ MiB of guest RAM: the host has \d+ MiB, \d+ MiB/,
     nextStep: /--memory/,
   },
   "unknown property": {
