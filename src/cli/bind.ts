@@ -7,12 +7,11 @@ import { findDevices } from "../host/find-device.ts";
 import { blockersOf, Host } from "../host/host.ts";
 import type { HostDevice } from "../host/pci-device.ts";
 import { ViaductError } from "../sys/sys-error.ts";
-import { carryOut, DRY_RUN, FORCE, journal, openHost } from "./change-verb.ts";
-import { type CommandDefinition, JSON_OPTION, parseCommand } from "./command.ts";
+import { carryOut, checkChangeable, DRY_RUN, FORCE, journal } from "./change-verb.ts";
+import { type CommandDefinition, JSON_OPTION } from "./command.ts";
 import { EXIT } from "./exit-status.ts";
-import { helpText } from "./help-text.ts";
-import { ROOT_OPTION } from "./host-view.ts";
-import { print } from "./output.ts";
+import { ROOT_OPTION } from "./open-tree.ts";
+import type { ParsedCommand } from "./parse-command.ts";
 
 export const command: CommandDefinition = {
   name: "bind",
@@ -55,13 +54,8 @@ export const command: CommandDefinition = {
   ],
 };
 
-export async function run(args: readonly string[]): Promise<number> {
-  const parsed = parseCommand(command, args);
-  if (parsed.has("--help")) {
-    print(helpText(command));
-    return EXIT.DONE;
-  }
-  const host = await openHost(parsed);
+export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> {
+  checkChangeable(host, parsed);
   const named = [...new Set(parsed.operands.flatMap((text) => findDevices(host, text)))];
   const devices = parsed.has("--group") ? wholeGroups(host, named) : named;
   for (const device of devices) checkAssignable(device);

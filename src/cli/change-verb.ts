@@ -4,12 +4,12 @@
  */
 
 import { applyChanges, type Change, changeText, LiveWriter } from "../host/changes.ts";
-import { Host } from "../host/host.ts";
+import type { Host } from "../host/host.ts";
 import { JOURNAL_PATH, Journal } from "../host/journal.ts";
 import { ViaductError } from "../sys/sys-error.ts";
-import type { OptionDefinition, ParsedCommand } from "./command.ts";
-import { openTree } from "./host-view.ts";
+import type { OptionDefinition } from "./command.ts";
 import { print, printJson } from "./output.ts";
+import type { ParsedCommand } from "./parse-command.ts";
 
 export const DRY_RUN: OptionDefinition = {
   flags: ["--dry-run"],
@@ -21,15 +21,15 @@ export const FORCE: OptionDefinition = {
   about: "also what the host needs: its network, disk or console",
 };
 
-/** The host to change, which must be the running one unless nothing is to be changed. */
-export async function openHost(parsed: ParsedCommand): Promise<Host> {
-  const tree = await openTree(parsed);
-  if (!tree.isLive && !parsed.has("--dry-run")) {
-    throw new ViaductError("USAGE", `${tree.name}: a captured tree cannot be changed`, {
-      nextStep: "Add --dry-run to see what would be done there.",
-    });
-  }
-  return Host.scan(tree);
+/**
+ * What is to be changed must be the running host, unless nothing is changed.
+ * @throws {ViaductError} USAGE
+ */
+export function checkChangeable({ tree }: Host, parsed: ParsedCommand): void {
+  if (tree.isLive || parsed.has("--dry-run")) return;
+  throw new ViaductError("USAGE", `${tree.name}: a captured tree cannot be changed`, {
+    nextStep: "Add --dry-run to see what would be done there.",
+  });
 }
 
 export function journal(): Journal {

@@ -13,13 +13,11 @@ import {
   HELP_OPTION,
   type Offers,
   type OptionDefinition,
-  parseCommand,
-  usage,
 } from "./command.ts";
 import { EXIT } from "./exit-status.ts";
-import { helpText } from "./help-text.ts";
 import { print } from "./output.ts";
-import { ALIASES, VERBS } from "./verbs.ts";
+import { type ParsedCommand, usage } from "./parse-command.ts";
+import { VERBS, verbNamed } from "./verbs.ts";
 
 export const command: CommandDefinition = {
   name: "completion",
@@ -86,12 +84,7 @@ complete -c viaduct -a '(__viaduct_complete)'`;
 
 const SCRIPTS: Readonly<Record<string, string>> = { bash: BASH, zsh: ZSH, fish: FISH };
 
-export async function run(args: readonly string[]): Promise<number> {
-  const parsed = parseCommand(command, args);
-  if (parsed.has("--help")) {
-    print(helpText(command));
-    return EXIT.DONE;
-  }
+export async function run(parsed: ParsedCommand): Promise<number> {
   if (parsed.has("--complete")) {
     const found = await candidates(parsed.operands);
     print(found.map(([value, about]) => `${value}\t${about}`).join("\n"));
@@ -112,9 +105,9 @@ export async function candidates(words: readonly string[]): Promise<Candidate[]>
   if (words.length < 2) {
     return starts(Object.entries(VERBS).map(([name, { summary }]) => [name, summary] as const));
   }
-  const name = ALIASES[words[0]!] ?? words[0]!;
-  const definition = Object.hasOwn(VERBS, name) ? (await VERBS[name]!.load()).command : undefined;
-  if (definition === undefined) return [];
+  const verb = await verbNamed(words[0]!)?.load();
+  if (verb === undefined) return [];
+  const definition = verb.command;
   const options = [...definition.options, HELP_OPTION];
   const before = words.at(-2)!;
   const waiting = options.find(
@@ -139,8 +132,10 @@ function offered(offers: Offers | undefined): Candidate[] {
   if (offers === "driver") return tree.names("/sys/bus/pci/drivers").map((name) => [name, ""]);
   const host = Host.scan(tree);
   const ids = PciIds.system();
-  if (offers === "device") {
-    return host.devices.map((device) => [device.address, describe(device, ids)]);
+  if (offers === "device" || offers === "device option") {
+    const before = offers === "device" ? "" : "vfio-pci,host=";
+    const devices = host.devices.filter((device) => before === "" || !device.isBridge);
+    return devices.map((device) => [`${before}${device.address}`, describe(device, ids)]);
   }
   return [...host.groups.values()].map((group) => [
     String(group.number),

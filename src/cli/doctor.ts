@@ -7,20 +7,15 @@ import { type Diagnosis, diagnose, flat } from "../host/diagnose.ts";
 import { findDevices } from "../host/find-device.ts";
 import { entryOf } from "../host/findings/catalogue.ts";
 import type { Finding } from "../host/findings/finding.ts";
-import { Host } from "../host/host.ts";
+import type { Host } from "../host/host.ts";
 import { type KernelLog, logOf, readKernelLog } from "../host/kernel-log.ts";
 import type { HostTree } from "../host/tree.ts";
 import { ViaductError } from "../sys/sys-error.ts";
-import {
-  type CommandDefinition,
-  JSON_OPTION,
-  type ParsedCommand,
-  parseCommand,
-} from "./command.ts";
+import { type CommandDefinition, JSON_OPTION } from "./command.ts";
 import { EXIT } from "./exit-status.ts";
-import { helpText } from "./help-text.ts";
-import { openTree, ROOT_OPTION } from "./host-view.ts";
+import { ROOT_OPTION } from "./open-tree.ts";
 import { print, printJson, type Tone, tint } from "./output.ts";
+import type { ParsedCommand } from "./parse-command.ts";
 
 export const command: CommandDefinition = {
   name: "doctor",
@@ -70,22 +65,15 @@ export const command: CommandDefinition = {
   ],
 };
 
-export async function run(args: readonly string[]): Promise<number> {
-  const parsed = parseCommand(command, args);
-  if (parsed.has("--help")) {
-    print(helpText(command));
-    return EXIT.DONE;
-  }
+export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> {
   const failOn = parsed.value("--fail-on") ?? "error";
   if (!["error", "warn", "never"].includes(failOn)) {
     throw new ViaductError("USAGE", `--fail-on ${failOn}: not a level`, {
       nextStep: "Write error, warn or never.",
     });
   }
-  const tree = await openTree(parsed);
-  const host = Host.scan(tree);
   const asked = [...new Set(parsed.operands.flatMap((text) => findDevices(host, text)))];
-  const log = readLog(parsed, tree);
+  const log = readLog(parsed, host.tree);
   const diagnosis = diagnose({ host, log, asked, guestMemory: guestMemory(parsed) });
   if (parsed.has("--json")) printJson(diagnosisJson(diagnosis));
   else print(diagnosisText(diagnosis, { quiet: parsed.has("-q"), verbose: parsed.has("-v") }));

@@ -8,10 +8,10 @@ import { type Explanation, explainLine } from "../host/explain.ts";
 import { entryOf } from "../host/findings/catalogue.ts";
 import type { CatalogueEntry } from "../host/findings/finding.ts";
 import { ViaductError } from "../sys/sys-error.ts";
-import { type CommandDefinition, JSON_OPTION, parseCommand } from "./command.ts";
+import { type CommandDefinition, JSON_OPTION } from "./command.ts";
 import { EXIT } from "./exit-status.ts";
-import { helpText } from "./help-text.ts";
 import { print, printJson } from "./output.ts";
+import type { ParsedCommand } from "./parse-command.ts";
 
 export const command: CommandDefinition = {
   name: "explain",
@@ -42,12 +42,7 @@ export const command: CommandDefinition = {
 /** Lines longer than this are cut: no message is. */
 const LINE_MAX = 4000;
 
-export async function run(args: readonly string[]): Promise<number> {
-  const parsed = parseCommand(command, args);
-  if (parsed.has("--help")) {
-    print(helpText(command));
-    return EXIT.DONE;
-  }
+export async function run(parsed: ParsedCommand): Promise<number> {
   const text = parsed.operands.join(" ");
   const entry = text === "-" ? undefined : entryOf(text.trim());
   if (entry !== undefined) {

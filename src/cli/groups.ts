@@ -5,15 +5,16 @@
 
 import { describe } from "../host/device-text.ts";
 import { findDevices } from "../host/find-device.ts";
-import { blockersOf, Host, type HostGroup, verdictOf } from "../host/host.ts";
+import { blockersOf, type Host, type HostGroup, verdictOf } from "../host/host.ts";
 import type { HostDevice } from "../host/pci-device.ts";
 import { PciIds } from "../host/pci-ids.ts";
 import { ViaductError } from "../sys/sys-error.ts";
-import { type CommandDefinition, JSON_OPTION, parseCommand } from "./command.ts";
+import { type CommandDefinition, JSON_OPTION } from "./command.ts";
 import { EXIT } from "./exit-status.ts";
-import { helpText } from "./help-text.ts";
-import { deviceJson, groupJson, openTree, ROOT_OPTION, resetText } from "./host-view.ts";
+import { deviceJson, groupJson, resetText } from "./host-view.ts";
+import { ROOT_OPTION } from "./open-tree.ts";
 import { print, printJson, tint } from "./output.ts";
+import type { ParsedCommand } from "./parse-command.ts";
 
 export const command: CommandDefinition = {
   name: "groups",
@@ -48,13 +49,7 @@ export const command: CommandDefinition = {
   ],
 };
 
-export async function run(args: readonly string[]): Promise<number> {
-  const parsed = parseCommand(command, args);
-  if (parsed.has("--help")) {
-    print(helpText(command));
-    return EXIT.DONE;
-  }
-  const host = Host.scan(await openTree(parsed));
+export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> {
   const groups = select(host, parsed.operands);
   const ids = PciIds.system();
   if (parsed.has("--json")) {

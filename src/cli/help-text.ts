@@ -19,10 +19,10 @@ const EXIT_STATUS: ReadonlyArray<readonly [number, string]> = [
 
 /** `viaduct list [-s BDF] ... [BDF...]`. */
 export function usageLine(definition: CommandDefinition): string {
-  const options = definition.options.map((option) => {
-    const value = option.value === undefined ? "" : ` ${option.value}`;
-    return `[${option.flags[0]}${value}]${option.repeatable === true ? "..." : ""}`;
-  });
+  const options = definition.options.map(
+    (option) =>
+      `[${option.flags[0]}${valueText(option)}]${option.repeatable === true ? "..." : ""}`,
+  );
   const operands = definition.operands.map((operand) => {
     const many = operand.repeatable === true ? `${operand.name}...` : operand.name;
     return operand.optional === true ? `[${many}]` : many;
@@ -51,16 +51,25 @@ export function helpText(definition: CommandDefinition): string {
   }
   parts.push("", "Examples:");
   for (const example of definition.examples) {
-    parts.push(`  # ${example.about}`, `  ${example.line}`);
+    parts.push(`  # ${example.about}`, ...commandLines(example.line).map((line) => `  ${line}`));
+  }
+  for (const { title, lines } of definition.sections ?? []) {
+    parts.push("", `${title}:`, ...lines.map((line) => `  ${line}`));
   }
   parts.push("", "Exit status:");
-  for (const [status, about] of EXIT_STATUS) parts.push(`  ${status}  ${about}`);
+  for (const [status, about] of definition.exitStatus ?? EXIT_STATUS) {
+    parts.push(`  ${status}  ${about}`);
+  }
   return `${parts.join("\n")}\n`;
 }
 
 function spellings(option: OptionDefinition): string {
-  const value = option.value === undefined ? "" : ` ${option.value}`;
-  return `${option.flags.join(", ")}${value}`;
+  return `${option.flags.join(", ")}${valueText(option)}`;
+}
+
+function valueText({ value, optionalValue }: OptionDefinition): string {
+  if (value === undefined) return "";
+  return optionalValue === true ? `[=${value}]` : ` ${value}`;
 }
 
 function row(left: string, about: string): string {
@@ -85,6 +94,19 @@ function wrap(text: string, first: number, rest: number): string {
   return [...lines, line].join("\n");
 }
 
+/** A command as a shell takes it, on several lines when it is long. */
+function commandLines(line: string): string[] {
+  const lines: string[] = [];
+  let rest = line;
+  while (rest.length > WIDTH) {
+    const at = rest.lastIndexOf(" --", WIDTH - 2);
+    if (at <= 0) break;
+    lines.push(`${lines.length > 0 ? "    " : ""}${rest.slice(0, at)} \\`);
+    rest = rest.slice(at + 1);
+  }
+  return [...lines, `${lines.length > 0 ? "    " : ""}${rest}`];
+}
+
 /** The man page of a verb, section 1, in roff. */
 export function manPage(definition: CommandDefinition): string {
   const title = `VIADUCT-${definition.name.toUpperCase()}`;
@@ -105,18 +127,26 @@ export function manPage(definition: CommandDefinition): string {
   ];
   out.push(".SH OPTIONS");
   for (const [left, about] of options) out.push(".TP", `.B ${roff(left)}`, roff(about));
+  for (const { title, lines } of definition.sections ?? []) {
+    out.push(`.SH ${roff(title.toUpperCase())}`, ".EX", ...lines.map(verbatim), ".EE");
+  }
   out.push(".SH EXIT STATUS");
-  for (const [status, about] of EXIT_STATUS) out.push(".TP", `.B ${status}`, roff(about));
+  for (const [status, about] of definition.exitStatus ?? EXIT_STATUS)
+    out.push(".TP", `.B ${status}`, roff(about));
   out.push(".SH EXAMPLES");
   for (const example of definition.examples) {
-    out.push(".PP", roff(example.about), ".PP", ".EX", roff(example.line), ".EE");
+    out.push(".PP", roff(example.about), ".PP", ".EX");
+    out.push(...commandLines(example.line).map(verbatim), ".EE");
   }
   return `${out.join("\n")}\n`;
 }
 
 function roff(text: string): string {
+  return verbatim(text.replace(/\s+/g, " "));
+}
+
+function verbatim(text: string): string {
   return text
-    .replace(/\s+/g, " ")
     .replaceAll("\\", "\\e")
     .replaceAll("-", "\\-")
     .replace(/^([.'])/gm, "\\&$1");

@@ -2,12 +2,12 @@
  * `viaduct help VERB`: its help, or its man page.
  */
 
-import { ViaductError } from "../sys/sys-error.ts";
-import { type CommandDefinition, parseCommand } from "./command.ts";
+import type { CommandDefinition } from "./command.ts";
 import { EXIT } from "./exit-status.ts";
 import { helpText, manPage } from "./help-text.ts";
 import { print } from "./output.ts";
-import { ALIASES, VERBS } from "./verbs.ts";
+import { type ParsedCommand, usage } from "./parse-command.ts";
+import { verbNamed } from "./verbs.ts";
 
 export const command: CommandDefinition = {
   name: "help",
@@ -21,19 +21,11 @@ export const command: CommandDefinition = {
   ],
 };
 
-export async function run(args: readonly string[]): Promise<number> {
-  const parsed = parseCommand(command, args);
+export async function run(parsed: ParsedCommand): Promise<number> {
   const name = parsed.operands[0] ?? "help";
-  if (parsed.has("--help")) {
-    print(helpText(command));
-    return EXIT.DONE;
-  }
-  const full = ALIASES[name] ?? name;
-  if (!Object.hasOwn(VERBS, full)) {
-    throw new ViaductError("USAGE", `no verb "${name}"`, { nextStep: "See viaduct --help." });
-  }
-  const verb = await VERBS[full]!.load();
-  if (verb.command === undefined) return verb.run(["--help"]);
+  const entry = verbNamed(name);
+  if (entry === undefined) throw usage(command, `no verb "${name}"`);
+  const verb = await entry.load();
   print(parsed.has("--man") ? manPage(verb.command) : helpText(verb.command));
   return EXIT.DONE;
 }

@@ -5,17 +5,18 @@
 
 import { describe, hex, type NumberStyle } from "../host/device-text.ts";
 import { findDevices, idFilter, slotFilter } from "../host/find-device.ts";
-import { Host, verdictOf } from "../host/host.ts";
+import { type Host, verdictOf } from "../host/host.ts";
 import { type Openers, vfioOpeners } from "../host/openers.ts";
 import type { DeviceResource, HostDevice } from "../host/pci-device.ts";
 import { PciIds } from "../host/pci-ids.ts";
 import { ViaductError } from "../sys/sys-error.ts";
-import { type CommandDefinition, JSON_OPTION, parseCommand } from "./command.ts";
+import { type CommandDefinition, JSON_OPTION } from "./command.ts";
 import { treeText } from "./device-tree.ts";
 import { EXIT } from "./exit-status.ts";
-import { helpText } from "./help-text.ts";
-import { deviceJson, groupJson, openTree, ROOT_OPTION, resetText } from "./host-view.ts";
+import { deviceJson, groupJson, resetText } from "./host-view.ts";
+import { ROOT_OPTION } from "./open-tree.ts";
 import { print, printJson } from "./output.ts";
+import type { ParsedCommand } from "./parse-command.ts";
 
 export const command: CommandDefinition = {
   name: "list",
@@ -69,13 +70,7 @@ export const command: CommandDefinition = {
   ],
 };
 
-export async function run(args: readonly string[]): Promise<number> {
-  const parsed = parseCommand(command, args);
-  if (parsed.has("--help")) {
-    print(helpText(command));
-    return EXIT.DONE;
-  }
-  const host = Host.scan(await openTree(parsed));
+export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> {
   const devices = select(host, parsed.operands, {
     slot: parsed.value("-s"),
     id: parsed.value("-d"),

@@ -1,54 +1,15 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { ViaductError } from "../sys/sys-error.ts";
-import {
-  closest,
-  describeOptions,
-  parseCount,
-  parseDeviceOption,
-  parseOptions,
-  parseSize,
-} from "./options.ts";
+import { closest, parseCount, parseDeviceOption, parseSize } from "./options.ts";
 
-const table = {
-  memory: { aliases: ["m"], value: "SIZE", help: "RAM" },
-  device: { value: "DEVICE", repeatable: true, help: "a device" },
-  json: { value: "FILE", optionalValue: true, help: "events" },
-  "no-reboot": { help: "end instead" },
-};
-const parse = (...args: string[]) => parseOptions(args, table, "viaduct run --help");
-const refused = (run: () => unknown, message: RegExp, nextStep = /./) =>
+const refused = (run: () => unknown, message: RegExp) =>
   assert.throws(run, (error: unknown) => {
     assert.ok(error instanceof ViaductError);
     assert.equal(error.code, "USAGE");
     assert.match(error.message, message);
-    assert.match(error.nextStep ?? "", nextStep);
     return true;
   });
-
-test("parseOptions takes one dash or two, and a value after = or in the next argument", () => {
-  const { values, positional } = parse(
-    "-m",
-    "6G",
-    "--device=a",
-    "-device",
-    "b,x=-1",
-    "--json",
-    "q",
-  );
-  assert.deepEqual(values.get("memory"), ["6G"]);
-  assert.deepEqual(values.get("device"), ["a", "b,x=-1"]);
-  assert.deepEqual(values.get("json"), [""]);
-  assert.deepEqual(positional, ["q"]);
-});
-
-test("parseOptions refuses what it does not know, and names what was meant", () => {
-  refused(() => parse("--memry", "1"), /--memry: unknown option/, /Did you mean --memory\?/);
-  refused(() => parse("--zzz"), /unknown option/, /^See viaduct run --help/);
-  refused(() => parse("-m"), /-m: a value is missing \(SIZE\)/);
-  refused(() => parse("-m", "1", "-m", "2"), /--memory: given twice/);
-  refused(() => parse("--no-reboot=yes"), /takes no value/);
-});
 
 test("parseDeviceOption splits properties; a doubled comma is one", () => {
   const { driver, properties } = parseDeviceOption("vfio-pci,host=01:00.0,x=a,,b,flag");
@@ -83,10 +44,4 @@ test("parseCount keeps to its range", () => {
 test("closest finds a typing mistake and nothing else", () => {
   assert.equal(closest("kernal", ["kernel", "initrd"]), "kernel");
   assert.equal(closest("banana", ["kernel", "initrd"]), undefined);
-});
-
-test("describeOptions lists every option with its help", () => {
-  const text = describeOptions(table);
-  assert.match(text, /--memory, -m SIZE +RAM/);
-  assert.match(text, /--json\[=FILE\] +events/);
 });

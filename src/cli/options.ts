@@ -1,91 +1,13 @@
 /**
- * Command-line options as QEMU's users type them: one dash or two, a value in the next argument or
- * after `=`, and `driver,key=value,...` lists. A verb declares its options as a table, from which
- * its --help is printed too.
+ * Values of options as QEMU's users type them: sizes, counts, and `driver,key=value,...` lists.
  */
 
 import type { DeviceOption } from "../machine/device-options.ts";
 import { ViaductError } from "../sys/sys-error.ts";
 
-export interface OptionSpec {
-  /** Other spellings, without dashes. */
-  readonly aliases?: readonly string[];
-  /** What stands for the value in the help; absent: a switch. */
-  readonly value?: string;
-  /** The value may be left out (`--json`, `--json=FILE`). */
-  readonly optionalValue?: boolean;
-  readonly repeatable?: boolean;
-  readonly help: string;
-}
-
-export type OptionTable = Readonly<Record<string, OptionSpec>>;
-
-export interface ParsedOptions {
-  /** Name -> values in order; a switch, or an absent optional value, is "". */
-  readonly values: ReadonlyMap<string, readonly string[]>;
-  readonly positional: readonly string[];
-}
-
 /** A mistake of the person at the keyboard; exit status 2. */
 export function usageError(message: string, nextStep: string): ViaductError {
   return new ViaductError("USAGE", message, { nextStep });
-}
-
-/** @throws {ViaductError} USAGE: unknown option, missing value, given twice */
-export function parseOptions(
-  args: readonly string[],
-  table: OptionTable,
-  helpCommand: string,
-): ParsedOptions {
-  const values = new Map<string, string[]>();
-  const positional: string[] = [];
-  for (let at = 0; at < args.length; at++) {
-    const arg = args[at]!;
-    if (arg === "--") {
-      positional.push(...args.slice(at + 1));
-      break;
-    }
-    const match = /^--?([A-Za-z][\w-]*)(?:=(.*))?$/s.exec(arg);
-    if (match === null) {
-      positional.push(arg);
-      continue;
-    }
-    const name = canonicalName(table, match[1]!);
-    if (name === undefined) throw unknownOption(arg, match[1]!, table, helpCommand);
-    const spec = table[name]!;
-    let value = match[2];
-    if (spec.value === undefined && value !== undefined) {
-      throw usageError(`${arg}: this option takes no value`, `See ${helpCommand}.`);
-    }
-    if (spec.value !== undefined && value === undefined && spec.optionalValue !== true) {
-      value = args[++at];
-      if (value === undefined) {
-        throw usageError(`${arg}: a value is missing (${spec.value})`, `See ${helpCommand}.`);
-      }
-    }
-    const before = values.get(name);
-    if (before !== undefined && spec.repeatable !== true) {
-      throw usageError(`--${name}: given twice`, "Give it once.");
-    }
-    values.set(name, [...(before ?? []), value ?? ""]);
-  }
-  return { values, positional };
-}
-
-function canonicalName(table: OptionTable, typed: string): string | undefined {
-  if (Object.hasOwn(table, typed)) return typed;
-  return Object.keys(table).find((name) => table[name]!.aliases?.includes(typed));
-}
-
-function unknownOption(
-  arg: string,
-  typed: string,
-  table: OptionTable,
-  helpCommand: string,
-): ViaductError {
-  const close = closest(typed, Object.keys(table));
-  const hint = close === undefined ? "" : `Did you mean --${close}? `;
-  return usageError(`${arg}: unknown option`, `${hint}See ${helpCommand}.`);
 }
 
 /** The candidate that differs least from `typed`, when it differs little. */
@@ -159,23 +81,4 @@ export function parseCount(option: string, text: string, min: number, max: numbe
   const count = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (count >= min && count <= max) return count;
   throw usageError(`${option} ${text}: not a number from ${min} to ${max}`, "Correct it.");
-}
-
-/** The table as the options part of a --help text. */
-export function describeOptions(table: OptionTable): string {
-  const rows = Object.entries(table).map(([name, spec]) => {
-    const value = spec.value ?? "";
-    const suffix = spec.optionalValue ? `[=${value}]` : value && ` ${value}`;
-    const short = (spec.aliases ?? []).map((alias) => `, -${alias}`).join("");
-    return { left: `  --${name}${short}${suffix}`, help: spec.help };
-  });
-  const column = 34;
-  return rows
-    .map(({ left, help }) => {
-      const lines = help.split("\n");
-      const head =
-        left.length < column - 1 ? left.padEnd(column) : `${left}\n${" ".repeat(column)}`;
-      return head + lines.join(`\n${" ".repeat(column)}`);
-    })
-    .join("\n");
 }

@@ -6,14 +6,14 @@ import { rulePath } from "../host/binding.ts";
 import type { Change } from "../host/changes.ts";
 import { describe } from "../host/device-text.ts";
 import { findDevices } from "../host/find-device.ts";
-import { Host } from "../host/host.ts";
+import type { Host } from "../host/host.ts";
 import { PciIds } from "../host/pci-ids.ts";
-import { carryOut, DRY_RUN, openHost } from "./change-verb.ts";
-import { type CommandDefinition, JSON_OPTION, parseCommand, usage } from "./command.ts";
+import { carryOut, checkChangeable, DRY_RUN } from "./change-verb.ts";
+import { type CommandDefinition, JSON_OPTION } from "./command.ts";
 import { EXIT } from "./exit-status.ts";
-import { helpText } from "./help-text.ts";
-import { openTree, ROOT_OPTION } from "./host-view.ts";
+import { ROOT_OPTION } from "./open-tree.ts";
 import { print, printJson } from "./output.ts";
+import { type ParsedCommand, usage } from "./parse-command.ts";
 
 export const command: CommandDefinition = {
   name: "overrides",
@@ -34,15 +34,9 @@ export const command: CommandDefinition = {
   ],
 };
 
-export async function run(args: readonly string[]): Promise<number> {
-  const parsed = parseCommand(command, args);
-  if (parsed.has("--help")) {
-    print(helpText(command));
-    return EXIT.DONE;
-  }
+export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> {
   const [verb = "list", ...names] = parsed.operands;
   if (verb === "list") {
-    const host = Host.scan(await openTree(parsed));
     const devices = host.devices.filter((device) => device.override !== undefined);
     const ids = PciIds.system();
     if (parsed.has("--json")) {
@@ -61,7 +55,7 @@ export async function run(args: readonly string[]): Promise<number> {
     return EXIT.DONE;
   }
   if (verb !== "rm" || names.length === 0) throw usage(command, "say list, or rm DEVICE");
-  const host = await openHost(parsed);
+  checkChangeable(host, parsed);
   const changes = names
     .flatMap((text) => findDevices(host, text))
     .flatMap((device): Change[] => [

@@ -9,15 +9,16 @@ import { capture, redact, redactText } from "../host/capture.ts";
 import { describe } from "../host/device-text.ts";
 import { diagnose } from "../host/diagnose.ts";
 import { entryOf } from "../host/findings/catalogue.ts";
-import { Host } from "../host/host.ts";
+import type { Host } from "../host/host.ts";
 import { type KernelLog, readKernelLog } from "../host/kernel-log.ts";
 import { PciIds } from "../host/pci-ids.ts";
 import { ViaductError } from "../sys/sys-error.ts";
-import { type CommandDefinition, JSON_OPTION, parseCommand } from "./command.ts";
+import { type CommandDefinition, JSON_OPTION } from "./command.ts";
 import { EXIT } from "./exit-status.ts";
-import { helpText } from "./help-text.ts";
-import { openTree, ROOT_OPTION, resetText } from "./host-view.ts";
+import { resetText } from "./host-view.ts";
+import { ROOT_OPTION } from "./open-tree.ts";
 import { print, printJson } from "./output.ts";
+import type { ParsedCommand } from "./parse-command.ts";
 
 export const command: CommandDefinition = {
   name: "report",
@@ -49,15 +50,8 @@ export const command: CommandDefinition = {
   ],
 };
 
-export async function run(args: readonly string[]): Promise<number> {
-  const parsed = parseCommand(command, args);
-  if (parsed.has("--help")) {
-    print(helpText(command));
-    return EXIT.DONE;
-  }
-  const tree = await openTree(parsed);
-  const host = Host.scan(tree);
-  const log = readKernelLog(tree);
+export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> {
+  const log = readKernelLog(host.tree);
   const isHidden = parsed.has("--redact");
   if (parsed.has("--markdown")) {
     const text = markdown(host, log);

@@ -5,13 +5,13 @@
 import { checkFree } from "../host/binding.ts";
 import type { Change } from "../host/changes.ts";
 import { findDevice } from "../host/find-device.ts";
+import type { Host } from "../host/host.ts";
 import { ViaductError } from "../sys/sys-error.ts";
-import { carryOut, DRY_RUN, FORCE, openHost } from "./change-verb.ts";
-import { type CommandDefinition, JSON_OPTION, parseCommand } from "./command.ts";
+import { carryOut, checkChangeable, DRY_RUN, FORCE } from "./change-verb.ts";
+import { type CommandDefinition, JSON_OPTION } from "./command.ts";
 import { EXIT } from "./exit-status.ts";
-import { helpText } from "./help-text.ts";
-import { ROOT_OPTION } from "./host-view.ts";
-import { print } from "./output.ts";
+import { ROOT_OPTION } from "./open-tree.ts";
+import type { ParsedCommand } from "./parse-command.ts";
 
 export const command: CommandDefinition = {
   name: "reset",
@@ -40,13 +40,8 @@ export const command: CommandDefinition = {
   ],
 };
 
-export async function run(args: readonly string[]): Promise<number> {
-  const parsed = parseCommand(command, args);
-  if (parsed.has("--help")) {
-    print(helpText(command));
-    return EXIT.DONE;
-  }
-  const host = await openHost(parsed);
+export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> {
+  checkChangeable(host, parsed);
   const device = findDevice(host, parsed.operands[0]!);
   const method = parsed.value("--method");
   const known = device.resetMethods ?? [];

@@ -4,14 +4,14 @@
 
 import { bootOf, checkFree, planRestore } from "../host/binding.ts";
 import { findDevices } from "../host/find-device.ts";
+import type { Host } from "../host/host.ts";
 import type { HostDevice } from "../host/pci-device.ts";
 import { ViaductError } from "../sys/sys-error.ts";
-import { carryOut, DRY_RUN, FORCE, journal, openHost } from "./change-verb.ts";
-import { type CommandDefinition, JSON_OPTION, parseCommand } from "./command.ts";
+import { carryOut, checkChangeable, DRY_RUN, FORCE, journal } from "./change-verb.ts";
+import { type CommandDefinition, JSON_OPTION } from "./command.ts";
 import { EXIT } from "./exit-status.ts";
-import { helpText } from "./help-text.ts";
-import { ROOT_OPTION } from "./host-view.ts";
-import { print } from "./output.ts";
+import { ROOT_OPTION } from "./open-tree.ts";
+import type { ParsedCommand } from "./parse-command.ts";
 
 export const command: CommandDefinition = {
   name: "restore",
@@ -44,18 +44,13 @@ export const command: CommandDefinition = {
   ],
 };
 
-export async function run(args: readonly string[]): Promise<number> {
-  const parsed = parseCommand(command, args);
-  if (parsed.has("--help")) {
-    print(helpText(command));
-    return EXIT.DONE;
-  }
+export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> {
+  checkChangeable(host, parsed);
   if (parsed.has("--all") === parsed.operands.length > 0) {
     throw new ViaductError("USAGE", "name devices, or --all", {
       nextStep: "See viaduct restore --help.",
     });
   }
-  const host = await openHost(parsed);
   const entries = journal().entries();
   const devices = new Set<HostDevice>(parsed.operands.flatMap((text) => findDevices(host, text)));
   const gone: string[] = [];

@@ -2,81 +2,107 @@
 
 import type { IrqchipMode } from "../kvm/irqchip.ts";
 import type { DeviceOption } from "../machine/device-options.ts";
-import {
-  describeOptions,
-  type OptionTable,
-  type ParsedOptions,
-  parseCount,
-  parseDeviceOption,
-  parseOptions,
-  parseSize,
-  usageError,
-} from "./options.ts";
+import type { CommandDefinition } from "./command.ts";
+import { parseCount, parseDeviceOption, parseSize, usageError } from "./options.ts";
+import { type ParsedCommand, usage } from "./parse-command.ts";
 
-const HELP_COMMAND = "viaduct run --help";
 const RAM_STEP = 2 ** 21;
 const RAM_MIN = 2 ** 24;
 /** Local APIC ids of one byte, one of which means all. */
 const CPUS_MAX = 255;
 
-const OPTIONS = {
-  kernel: { value: "FILE", help: "Linux kernel to boot, a bzImage (required)" },
-  initrd: { value: "FILE", help: "initial RAM disk" },
-  append: { value: "TEXT", help: "kernel command line" },
-  memory: {
-    aliases: ["m"],
-    value: "SIZE",
-    help: "guest RAM: 512M, 6G; MiB without a suffix (512)",
-  },
-  cpus: { aliases: ["smp"], value: "N", help: "vCPUs (1)" },
-  device: {
-    value: "DEVICE",
-    repeatable: true,
-    help: [
-      "add a device:",
-      "  vfio-pci,host=BDF[,property=value...][,bus=ID,addr=SLOT]",
-      "  pcie-root-port,id=ID[,property=value...]",
-      "`--device vfio-pci,help` lists the properties",
-    ].join("\n"),
-  },
-  serial: { value: "WHERE", help: "the guest's serial port: stdio (default), file:PATH or none" },
-  "no-reboot": { help: "end instead of restarting when the guest reboots" },
-  irqchip: { value: "MODE", help: "interrupt controllers in the kernel: full (default) or split" },
-  json: {
-    value: "FILE",
-    optionalValue: true,
-    help: "events as JSON, one a line, to FILE, or to stdout with\nthe guest's output among them",
-  },
-  help: { aliases: ["h"], help: "this text" },
-} as const satisfies OptionTable;
-
-export const RUN_HELP = `Usage: viaduct run --kernel FILE [option...]
-
-Boots a Linux kernel as a KVM guest and gives it devices of this host.
-
-Options (one dash or two; a value after a space or =):
-${describeOptions(OPTIONS)}
-
-Keys, when the serial port is stdio:
-  Ctrl-a x   quit            Ctrl-a p   press the power button
-  Ctrl-a r   reset           Ctrl-a h   help
-
-Examples:
-  viaduct run --kernel /boot/vmlinuz --initrd initrd.img --append console=ttyS0 -m 1G
-  viaduct run --kernel vmlinuz --initrd initrd.img --append "console=ttyS0 quiet" \\
-      -m 2G -smp 4 --device vfio-pci,host=0000:01:00.0
-  viaduct run --kernel vmlinuz --device pcie-root-port,id=rp0 \\
-      --device vfio-pci,host=01:00.0,bus=rp0 --json=events.ndjson
-
-Exit status:
-  0  the guest powered off, or rebooted with --no-reboot
-  1  the host refused something
-  2  wrong usage
-  3  no permission
-  4  device not found
-  5  this host has no KVM or no VFIO
-  6  the guest failed: triple fault with --no-reboot, internal error
-`;
+export const command: CommandDefinition = {
+  name: "run",
+  spelling: "qemu",
+  summary: "boot a guest and give it devices of this host",
+  description: [
+    `Boots a Linux kernel as a KVM guest. Each device must be bound to vfio-pci or a variant of it,
+    with every other device of its IOMMU group bound to a VFIO driver or to none ("viaduct bind
+    --group"). An option takes one dash or two; its value follows after a space or "=".`,
+  ],
+  operands: [],
+  options: [
+    {
+      flags: ["--kernel"],
+      value: "FILE",
+      about: "Linux kernel to boot, a bzImage (required)",
+      offers: "file",
+    },
+    { flags: ["--initrd"], value: "FILE", about: "initial RAM disk", offers: "file" },
+    { flags: ["--append"], value: "TEXT", about: "kernel command line" },
+    {
+      flags: ["--memory", "-m"],
+      value: "SIZE",
+      about: "guest RAM: 512M, 6G; MiB without a suffix (512)",
+    },
+    { flags: ["--cpus", "-smp"], value: "N", about: "vCPUs (1)" },
+    {
+      flags: ["--device"],
+      value: "DEVICE",
+      repeatable: true,
+      about: `add a device: vfio-pci,host=BDF[,property=value...][,bus=ID,addr=SLOT] or
+        pcie-root-port,id=ID[,property=value...]; "--device vfio-pci,help" lists the properties`,
+      offers: "device option",
+    },
+    {
+      flags: ["--serial"],
+      value: "WHERE",
+      about: "the guest's serial port: stdio (default), file:PATH or none",
+      offers: ["stdio", "file:", "none"],
+    },
+    { flags: ["--no-reboot"], about: "end instead of restarting when the guest reboots" },
+    {
+      flags: ["--irqchip"],
+      value: "MODE",
+      about: "interrupt controllers in the kernel: full (default) or split",
+      offers: ["full", "split"],
+    },
+    {
+      flags: ["--json"],
+      value: "FILE",
+      optionalValue: true,
+      about: `events as JSON, one a line, to FILE, or to standard output with the guest's output
+        among them`,
+      offers: "file",
+    },
+  ],
+  sections: [
+    {
+      title: "Keys, when the serial port is the terminal",
+      lines: [
+        "Ctrl-a x   quit            Ctrl-a p   press the power button",
+        "Ctrl-a r   reset           Ctrl-a h   help",
+      ],
+    },
+  ],
+  examples: [
+    {
+      about: "a guest on the terminal",
+      line: "viaduct run --kernel vmlinuz --initrd initrd.img --append console=ttyS0 -m 1G",
+    },
+    {
+      about: "with a graphics card's two functions",
+      line:
+        "viaduct run --kernel vmlinuz -m 4G -smp 4 --device vfio-pci,host=01:00.0" +
+        " --device vfio-pci,host=01:00.1",
+    },
+    {
+      about: "below a root port, with events in a file",
+      line:
+        "viaduct run --kernel vmlinuz --device pcie-root-port,id=rp0" +
+        " --device vfio-pci,host=01:00.0,bus=rp0 --json=events.ndjson",
+    },
+  ],
+  exitStatus: [
+    [0, "the guest powered off, or rebooted with --no-reboot"],
+    [1, "the host refused something"],
+    [2, "the command line was wrong"],
+    [3, "no permission"],
+    [4, "device not found"],
+    [5, "this host has no KVM or no VFIO"],
+    [6, "the guest failed: triple fault with --no-reboot, internal error"],
+  ],
+};
 
 export type SerialOption =
   | { readonly kind: "stdio" }
@@ -97,43 +123,31 @@ export interface RunOptions {
   readonly json: string | undefined;
 }
 
-/** "help", or the driver whose properties are asked for, or what to run. */
+/** The driver whose properties are asked for, or what to run. */
 export type RunRequest =
-  | { readonly kind: "help" }
   | { readonly kind: "device-help"; readonly driver: string }
   | { readonly kind: "run"; readonly options: RunOptions };
 
 /** @throws {ViaductError} USAGE */
-export function parseRunOptions(args: readonly string[]): RunRequest {
-  const parsed = parseOptions(args, OPTIONS, HELP_COMMAND);
-  const last = (name: keyof typeof OPTIONS) => parsed.values.get(name)?.at(-1);
-  if (last("help") !== undefined) return { kind: "help" };
-  const devices = (parsed.values.get("device") ?? []).map(parseDeviceOption);
+export function runRequest(parsed: ParsedCommand): RunRequest {
+  const devices = parsed.values("--device").map(parseDeviceOption);
   const asked = devices.find(({ properties }) => properties.has("help"));
   if (asked !== undefined) return { kind: "device-help", driver: asked.driver };
-  const kernel = last("kernel");
-  refusePositional(parsed);
-  if (kernel === undefined) {
-    throw usageError("no kernel: --kernel is missing", `See ${HELP_COMMAND}.`);
-  }
+  const kernel = parsed.value("--kernel");
+  if (kernel === undefined) throw usage(command, "no kernel: --kernel is missing");
   const options: RunOptions = {
     kernel,
-    initrd: last("initrd"),
-    commandLine: last("append") ?? "",
-    ramSize: parseRam(last("memory") ?? "512M"),
-    cpus: parseCpus(last("cpus") ?? "1"),
-    irqchip: parseIrqchip(last("irqchip") ?? "full"),
+    initrd: parsed.value("--initrd"),
+    commandLine: parsed.value("--append") ?? "",
+    ramSize: parseRam(parsed.value("--memory") ?? "512M"),
+    cpus: parseCpus(parsed.value("--cpus") ?? "1"),
+    irqchip: parseIrqchip(parsed.value("--irqchip") ?? "full"),
     devices,
-    serial: parseSerial(last("serial") ?? "stdio"),
-    noReboot: last("no-reboot") !== undefined,
-    json: last("json"),
+    serial: parseSerial(parsed.value("--serial") ?? "stdio"),
+    noReboot: parsed.has("--no-reboot"),
+    json: parsed.value("--json"),
   };
   return { kind: "run", options };
-}
-
-function refusePositional({ positional }: ParsedOptions): void {
-  if (positional.length === 0) return;
-  throw usageError(`${positional[0]}: unexpected argument`, `See ${HELP_COMMAND}.`);
 }
 
 function parseRam(text: string): number {

@@ -5,9 +5,12 @@ import type { Machine, MachineEnd } from "../machine/machine.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import type { HostRoots } from "../vfio/host-node.ts";
 import { EXIT } from "./exit-status.ts";
+import type { ParsedCommand } from "./parse-command.ts";
 import { openRunEvents, type RunEvents } from "./run-events.ts";
-import { parseRunOptions, RUN_HELP, type RunOptions } from "./run-options.ts";
+import { type RunOptions, runRequest } from "./run-options.ts";
 import { openSerial } from "./run-serial.ts";
+
+export { command } from "./run-options.ts";
 
 /** What a guest runs on, instead of this machine: a software host. */
 export interface RunHost {
@@ -16,12 +19,9 @@ export interface RunHost {
 }
 
 /** @throws {ViaductError} what the host refused; it is then as it was before */
-export async function run(args: readonly string[], host?: RunHost): Promise<number> {
-  const request = parseRunOptions(args);
+export async function run(parsed: ParsedCommand, host?: RunHost): Promise<number> {
+  const request = runRequest(parsed);
   switch (request.kind) {
-    case "help":
-      process.stdout.write(RUN_HELP);
-      return EXIT.DONE;
     case "device-help":
       return deviceHelp(request.driver);
     case "run":

@@ -5,17 +5,18 @@
 
 import { describe, hex, interfaceText } from "../host/device-text.ts";
 import { findDevices } from "../host/find-device.ts";
-import { Host } from "../host/host.ts";
+import type { Host } from "../host/host.ts";
 import { vfioOpeners } from "../host/openers.ts";
 import type { HostDevice } from "../host/pci-device.ts";
 import { PciIds } from "../host/pci-ids.ts";
 import { configText, type DecodedConfig, decodeConfig } from "../pci/decode.ts";
-import { type CommandDefinition, JSON_OPTION, parseCommand } from "./command.ts";
+import { type CommandDefinition, JSON_OPTION } from "./command.ts";
 import { EXIT } from "./exit-status.ts";
-import { helpText } from "./help-text.ts";
-import { deviceJson, openTree, ROOT_OPTION } from "./host-view.ts";
+import { deviceJson } from "./host-view.ts";
 import { assignmentLines } from "./list.ts";
+import { ROOT_OPTION } from "./open-tree.ts";
 import { print, printJson } from "./output.ts";
+import type { ParsedCommand } from "./parse-command.ts";
 
 export const command: CommandDefinition = {
   name: "show",
@@ -45,13 +46,7 @@ export const command: CommandDefinition = {
   ],
 };
 
-export async function run(args: readonly string[]): Promise<number> {
-  const parsed = parseCommand(command, args);
-  if (parsed.has("--help")) {
-    print(helpText(command));
-    return EXIT.DONE;
-  }
-  const host = Host.scan(await openTree(parsed));
+export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> {
   const devices = [...new Set(parsed.operands.flatMap((text) => findDevices(host, text)))];
   const ids = PciIds.system();
   const openers = vfioOpeners(host.tree);

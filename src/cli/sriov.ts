@@ -4,15 +4,15 @@
 
 import { checkFree, entryFor, planVfs } from "../host/binding.ts";
 import { findDevice } from "../host/find-device.ts";
-import { Host } from "../host/host.ts";
+import type { Host } from "../host/host.ts";
 import type { HostDevice } from "../host/pci-device.ts";
 import { ViaductError } from "../sys/sys-error.ts";
-import { carryOut, DRY_RUN, FORCE, journal, openHost } from "./change-verb.ts";
-import { type CommandDefinition, JSON_OPTION, parseCommand, usage } from "./command.ts";
+import { carryOut, checkChangeable, DRY_RUN, FORCE, journal } from "./change-verb.ts";
+import { type CommandDefinition, JSON_OPTION } from "./command.ts";
 import { EXIT } from "./exit-status.ts";
-import { helpText } from "./help-text.ts";
-import { openTree, ROOT_OPTION } from "./host-view.ts";
+import { ROOT_OPTION } from "./open-tree.ts";
 import { print, printJson } from "./output.ts";
+import { type ParsedCommand, usage } from "./parse-command.ts";
 
 export const command: CommandDefinition = {
   name: "sriov",
@@ -35,14 +35,9 @@ export const command: CommandDefinition = {
   ],
 };
 
-export async function run(args: readonly string[]): Promise<number> {
-  const parsed = parseCommand(command, args);
-  if (parsed.has("--help")) {
-    print(helpText(command));
-    return EXIT.DONE;
-  }
+export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> {
   const number = parsed.value("--num");
-  const host = number === undefined ? Host.scan(await openTree(parsed)) : await openHost(parsed);
+  if (number !== undefined) checkChangeable(host, parsed);
   const device = findDevice(host, parsed.operands[0]!);
   const { sriov } = device;
   if (sriov?.role !== "pf") {

@@ -2,14 +2,22 @@
  * Every verb, with what imports it when it is called.
  */
 
+import type { Host } from "../host/host.ts";
 import type { CommandDefinition } from "./command.ts";
+import type { ParsedCommand } from "./parse-command.ts";
 
-/** What a verb's file exports. */
-interface VerbModule {
-  /** Absent where a verb has its own kind of options. */
-  readonly command?: CommandDefinition;
-  /** @param args what follows the verb. @returns the exit status */
-  run(args: readonly string[]): Promise<number>;
+/** What a verb's file exports. Its functions return the exit status. */
+export type VerbModule = PlainVerb | HostVerb;
+
+interface PlainVerb {
+  readonly command: CommandDefinition;
+  run(parsed: ParsedCommand): number | Promise<number>;
+}
+
+/** A verb that works on a host: the running one, or with `--root` another's. */
+interface HostVerb {
+  readonly command: CommandDefinition;
+  runOn(host: Host, parsed: ParsedCommand): number | Promise<number>;
 }
 
 export interface VerbEntry {
@@ -20,7 +28,7 @@ export interface VerbEntry {
 /** Every verb, in the order of the help. */
 export const VERBS: Readonly<Record<string, VerbEntry>> = {
   run: {
-    summary: "boots a guest and gives it devices of this host",
+    summary: "boot a guest and give it devices of this host",
     load: () => import("./run.ts"),
   },
   list: {
@@ -82,3 +90,9 @@ export const ALIASES: Readonly<Record<string, string>> = {
   detach: "bind",
   reattach: "restore",
 };
+
+/** By its name or another name of it. */
+export function verbNamed(name: string): VerbEntry | undefined {
+  const full = Object.hasOwn(ALIASES, name) ? ALIASES[name]! : name;
+  return Object.hasOwn(VERBS, full) ? VERBS[full] : undefined;
+}

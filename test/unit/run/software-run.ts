@@ -7,7 +7,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { errnoNumber } from "../../../src/abi/errno.ts";
-import { run } from "../../../src/cli/run.ts";
+import { parseCommand } from "../../../src/cli/parse-command.ts";
+import { command, run } from "../../../src/cli/run.ts";
 import { Kvm } from "../../../src/kvm/kvm.ts";
 import { eduSpec } from "../../../src/sim/devices/edu.ts";
 import { msixTestSpec } from "../../../src/sim/devices/msix.ts";
@@ -104,7 +105,7 @@ export async function softwareRun(
   let error: unknown;
   let status: number | undefined;
   try {
-    status = await run(args, { sys: ledger, roots: host.roots });
+    status = await run(parseCommand(command, args), { sys: ledger, roots: host.roots });
   } catch (thrown) {
     error = thrown;
   }
