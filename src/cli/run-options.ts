@@ -40,8 +40,9 @@ export const command: CommandDefinition = {
       flags: ["--device"],
       value: "DEVICE",
       repeatable: true,
-      about: `add a device: vfio-pci,host=BDF[,property=value...][,bus=ID,addr=SLOT] or
-        pcie-root-port,id=ID[,property=value...]; "--device vfio-pci,help" lists the properties`,
+      about: `add a device: vfio-pci,host=BDF[,property=value...][,bus=ID,addr=SLOT],
+        pcie-root-port,id=ID[,property=value...] or pcie-pci-bridge,id=ID[,bus=ID];
+        "--device vfio-pci,help" lists the properties`,
       offers: "device option",
     },
     {

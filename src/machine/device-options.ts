@@ -3,6 +3,7 @@
  * told; the command line's text becomes this in cli/options.ts.
  */
 
+import { parseDevfn } from "../pci/bus.ts";
 import { ViaductError } from "../sys/sys-error.ts";
 
 export interface DeviceOption {
@@ -74,12 +75,11 @@ export class PropertyReader {
   }
 }
 
-/** `slot[.function]`, both hexadecimal, as devfn. */
+/** Where on its bus the device is wanted, as devfn. @throws {ViaductError} PROPERTY */
 export function parseGuestSlot(reader: PropertyReader): number | undefined {
   const text = reader.take("addr");
   if (text === undefined) return undefined;
-  const match = /^(?:0x)?([\da-f]{1,2})(?:\.([0-7]))?$/i.exec(text);
-  const slot = Number.parseInt(match?.[1] ?? "", 16);
-  if (slot < 32) return slot * 8 + Number(match?.[2] ?? 0);
+  const devfn = parseDevfn(text);
+  if (devfn !== undefined) return devfn;
   throw reader.refuse("addr", text, "Write slot.function, for example 05.0");
 }

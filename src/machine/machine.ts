@@ -26,6 +26,7 @@ import { rateLimited } from "../vfio/report.ts";
 import { acpiTables } from "./acpi/tables.ts";
 import { Board } from "./board.ts";
 import { BootFiles, type BootOptions } from "./boot-files.ts";
+import { isBridge } from "./bridges.ts";
 import { physicalAddressBits, prepareCpu, startBootCpu, VcpuPowerOn } from "./cpu-setup.ts";
 import type { DeviceOption } from "./device-options.ts";
 import { Devices, type MakeFunction } from "./devices.ts";
@@ -256,7 +257,7 @@ export class Machine {
       owner.own(loop.watch(board.serialAttention.fd, () => this.#serialAttention()));
       const make = await this.#assignment();
       owner.own(this.#devices);
-      this.#devices.addRootPorts(devices);
+      this.#devices.addBridges(devices);
       this.#devices.addFunctions(devices, make);
     } catch (error) {
       await this.close();
@@ -266,8 +267,9 @@ export class Machine {
 
   /** Only a machine with assigned devices loads the code for them. */
   async #assignment(): Promise<MakeFunction> {
-    const ports = this.#options.devices.every(({ driver }) => driver === "pcie-root-port");
-    if (ports) return () => assert.fail("a root port is no function of its own");
+    if (this.#options.devices.every(isBridge)) {
+      return () => assert.fail("a bridge is no function of its own");
+    }
     const { VfioDevices } = await import("./vfio-devices.ts");
     const { roots, onNote } = this.#options;
     const vfio = VfioDevices.create({

@@ -15,6 +15,7 @@ import { VfioPciFunction } from "../vfio/pci/vfio-pci.ts";
 import { type Report, reportToStderr } from "../vfio/report.ts";
 import { VfioState } from "../vfio/state.ts";
 import type { Board } from "./board.ts";
+import { BRIDGE_PROPERTIES } from "./bridges.ts";
 import type { DeviceOption } from "./device-options.ts";
 import type { Devices, MakeFunction } from "./devices.ts";
 
@@ -83,7 +84,7 @@ export class VfioDevices implements Disposable {
   readonly make: MakeFunction = (option: DeviceOption, place) => {
     if (!DRIVERS.includes(option.driver)) {
       throw new ViaductError("PROPERTY", `There is no device ${option.driver}`, {
-        nextStep: `Devices: pcie-root-port, ${DRIVERS.join(", ")}.`,
+        nextStep: `Devices: ${[...BRIDGE_PROPERTIES.keys(), ...DRIVERS].join(", ")}.`,
       });
     }
     const driver = option.driver as VfioPciDriver;

@@ -17,6 +17,13 @@ export const devfnOf = (slot: number, fn = 0): number => (slot << 3) | fn;
 export const slotOf = (devfn: number): number => devfn >> 3;
 export const functionOf = (devfn: number): number => devfn & 7;
 
+/** `slot[.function]`, both hexadecimal and with or without 0x, as devfn; undefined for other text. */
+export function parseDevfn(text: string): number | undefined {
+  const match = /^(?:0x)?([\da-f]{1,2})(?:\.(?:0x)?([0-7]))?$/i.exec(text);
+  const slot = Number.parseInt(match?.[1] ?? "", 16);
+  return slot < 32 ? devfnOf(slot, Number(match?.[2] ?? 0)) : undefined;
+}
+
 /** What stands at the top of the hierarchy: root-complex.ts. */
 export interface PciRoot {
   readonly platform: PciPlatform;

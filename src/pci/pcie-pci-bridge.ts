@@ -17,6 +17,9 @@ export interface PciePciBridgeOptions {
   readonly name: string;
   readonly bus: PciBus;
   readonly devfn: number;
+  readonly multifunction?: boolean;
+  /** Whether it has MSI; it does when absent. */
+  readonly msi?: boolean;
 }
 
 export class PciePciBridge extends PciBridge {
@@ -33,6 +36,8 @@ export class PciePciBridge extends PciBridge {
     identify(this, { vendor: VENDOR_REDHAT, device: DEVICE_PCIE_PCI_BRIDGE, classCode });
     addExpressCapability(this.config, exp.PCI_EXP_TYPE_PCI_BRIDGE, {});
     this.addPowerManagement();
-    MsiCapability.create(this, { is64Bit: true, maskable: true, vectors: 1 });
+    if (options.msi ?? true) {
+      MsiCapability.create(this, { is64Bit: true, maskable: true, vectors: 1 });
+    }
   }
 }

@@ -3,6 +3,7 @@
  * (spec/pci.md 1.3 and 1.4). The table is at the end; `parseProperties` reads it.
  */
 
+import { parseDevfn } from "../../pci/bus.ts";
 import { ViaductError } from "../../sys/sys-error.ts";
 import { parsePciAddress } from "../host-node.ts";
 
@@ -81,10 +82,8 @@ function parseUuid(text: string, where: Where): string {
 
 /** Guest slot: `slot[.function]`, both hexadecimal. */
 function parseGuestAddress(text: string, where: Where): number {
-  const match = /^(?:0x)?([0-9a-f]{1,2})(?:\.([0-7]))?$/i.exec(text);
-  const slot = Number.parseInt(match?.[1] ?? "", 16);
-  if (!(slot < 32)) return doesNotTake(where, text, "Write slot.function, for example 05.0");
-  return slot * 8 + Number(match?.[2] ?? 0);
+  const devfn = parseDevfn(text);
+  return devfn ?? doesNotTake(where, text, "Write slot.function, for example 05.0");
 }
 
 function parseClique(text: string, where: Where): number {

@@ -122,7 +122,7 @@ export class StillMachine implements Disposable {
       }),
     );
     this.#owner.own(places);
-    places.addRootPorts(ports.map((properties) => option("pcie-root-port", properties)));
+    places.addBridges(ports.map((properties) => option("pcie-root-port", properties)));
     places.addFunctions(
       devices.map(({ spec, properties }) =>
         option("vfio-pci", { host: spec.address, ...properties }),
