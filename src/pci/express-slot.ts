@@ -2,16 +2,24 @@
  * The slot registers of a PCI Express port with native hot-plug: PCI Express Base 5.0 sections
  * 6.7 and 7.5.3.9 to 7.5.3.11. A device that arrives shows as presence and a pressed attention
  * button; the guest then gives the slot power. A device is asked to leave by pressing the button;
- * the guest answers by taking the slot's power and turning the power indicator off.
+ * the guest blinks the power indicator and answers by taking the slot's power and turning the
+ * indicator off, or, when it keeps the device, by turning the indicator on again. A device that
+ * leaves unasked shows as a change of presence and of the link.
  */
 
 import * as exp from "../abi/pci-express-regs.ts";
 import type { ConfigSpace } from "./config-space.ts";
 
-const EVENTS = exp.PCI_EXP_SLTSTA_ABP | exp.PCI_EXP_SLTSTA_PDC | exp.PCI_EXP_SLTSTA_CC;
-const ENABLES = exp.PCI_EXP_SLTCTL_ABPE | exp.PCI_EXP_SLTCTL_PDCE | exp.PCI_EXP_SLTCTL_CCIE;
+/** Each event's status bit and the bit that enables its interrupt. */
+const EVENTS: ReadonlyArray<readonly [status: number, enable: number]> = [
+  [exp.PCI_EXP_SLTSTA_ABP, exp.PCI_EXP_SLTCTL_ABPE],
+  [exp.PCI_EXP_SLTSTA_PDC, exp.PCI_EXP_SLTCTL_PDCE],
+  [exp.PCI_EXP_SLTSTA_CC, exp.PCI_EXP_SLTCTL_CCIE],
+  [exp.PCI_EXP_SLTSTA_DLLSC, exp.PCI_EXP_SLTCTL_DLLSCE],
+];
+const STATUS_CLEARABLE = EVENTS.reduce((bits, [status]) => bits | status, 0);
 const CONTROL_WRITABLE =
-  ENABLES |
+  EVENTS.reduce((bits, [, enable]) => bits | enable, 0) |
   exp.PCI_EXP_SLTCTL_HPIE |
   exp.PCI_EXP_SLTCTL_AIC |
   exp.PCI_EXP_SLTCTL_PIC |
@@ -29,8 +37,8 @@ export interface ExpressSlotOptions {
   readonly interrupt: (level: boolean) => void;
 }
 
-/** What a guest's write asked of the slot. */
-export type SlotRequest = "none" | "power" | "eject";
+/** What a guest's write asked of the slot; `keep`: it will not let go of what it was asked for. */
+export type SlotRequest = "none" | "power" | "eject" | "keep";
 
 export class ExpressSlot {
   readonly hotplug: boolean;
@@ -38,6 +46,8 @@ export class ExpressSlot {
   readonly #offset: number;
   readonly #interrupt: (level: boolean) => void;
   #level = false;
+  /** The button was pressed for an unplug, and the guest has not answered. */
+  #asked = false;
 
   constructor(options: ExpressSlotOptions) {
     this.hotplug = options.hotplug;
@@ -60,7 +70,7 @@ export class ExpressSlot {
         (options.hotplug ? hotplugBits : 0),
     );
     config.setMask(config.wmask, offset + exp.PCI_EXP_SLTCTL, 2, CONTROL_WRITABLE);
-    config.setMask(config.w1cmask, offset + exp.PCI_EXP_SLTSTA, 2, EVENTS);
+    config.setMask(config.w1cmask, offset + exp.PCI_EXP_SLTSTA, 2, STATUS_CLEARABLE);
     this.reset(false);
   }
 
@@ -75,8 +85,7 @@ export class ExpressSlot {
 
   /** The guest is in the middle of an earlier request: its power indicator blinks. */
   get busy(): boolean {
-    const indicator = this.#control & exp.PCI_EXP_SLTCTL_PIC;
-    return indicator === exp.PCI_EXP_SLTCTL_PWR_IND_BLINK;
+    return indicatorOf(this.#control) === exp.PCI_EXP_SLTCTL_PWR_IND_BLINK;
   }
 
   /** State after power-on; an occupied slot has power. */
@@ -85,20 +94,30 @@ export class ExpressSlot {
     const power = occupied ? exp.PCI_EXP_SLTCTL_PWR_IND_ON : off;
     this.#control = exp.PCI_EXP_SLTCTL_ATTN_IND_OFF | power;
     this.#status = occupied ? exp.PCI_EXP_SLTSTA_PDS : 0;
+    this.#asked = false;
     this.#updateInterrupt();
   }
 
   /** A device sits in the slot, or no longer does; `announce` tells a running guest. */
   setPresent(present: boolean, announce: boolean): void {
     if (this.present === present) return;
+    this.#asked = false;
     const status = this.#status ^ exp.PCI_EXP_SLTSTA_PDS;
     const button = present ? exp.PCI_EXP_SLTSTA_ABP : 0;
     this.#status = status | (announce ? exp.PCI_EXP_SLTSTA_PDC | button : 0);
     this.#updateInterrupt();
   }
 
+  /** Asks the guest to let go of the device. */
   pressAttentionButton(): void {
+    this.#asked = true;
     this.#status |= exp.PCI_EXP_SLTSTA_ABP;
+    this.#updateInterrupt();
+  }
+
+  /** The link below came up or went down while the guest runs. */
+  linkChanged(): void {
+    this.#status |= exp.PCI_EXP_SLTSTA_DLLSC;
     this.#updateInterrupt();
   }
 
@@ -129,18 +148,23 @@ export class ExpressSlot {
       this.#status ^= exp.PCI_EXP_SLTSTA_EIS;
     }
     this.#status |= exp.PCI_EXP_SLTSTA_CC;
-    const off = (control: number) =>
-      (control & exp.PCI_EXP_SLTCTL_PCC) !== 0 &&
-      (control & exp.PCI_EXP_SLTCTL_PIC) === exp.PCI_EXP_SLTCTL_PWR_IND_OFF;
-    if (this.present && off(this.#control) && !off(before)) return "eject";
-    return ((this.#control ^ before) & exp.PCI_EXP_SLTCTL_PCC) !== 0 ? "power" : "none";
+    const control = this.#control;
+    if (this.present && isOff(control) && !isOff(before)) return "eject";
+    if (((control ^ before) & exp.PCI_EXP_SLTCTL_PCC) !== 0) return "power";
+    const blinked = indicatorOf(before) === exp.PCI_EXP_SLTCTL_PWR_IND_BLINK;
+    const kept = blinked && indicatorOf(control) === exp.PCI_EXP_SLTCTL_PWR_IND_ON;
+    if (!this.#asked || !kept) return "none";
+    this.#asked = false;
+    return "keep";
   }
 
   #updateInterrupt(): void {
-    const control = this.#control;
+    const [control, status] = [this.#control, this.#status];
     const enabled = (control & exp.PCI_EXP_SLTCTL_HPIE) !== 0;
-    // Each event's enable bit has the position of its status bit.
-    const level = enabled && (this.#status & control & EVENTS) !== 0;
+    const pending = EVENTS.some(
+      ([bit, enable]) => (status & bit) !== 0 && (control & enable) !== 0,
+    );
+    const level = enabled && pending;
     if (level === this.#level) return;
     this.#level = level;
     this.#interrupt(level);
@@ -161,4 +185,11 @@ export class ExpressSlot {
   set #status(value: number) {
     this.#config.write(this.#offset + exp.PCI_EXP_SLTSTA, 2, value);
   }
+}
+
+const indicatorOf = (control: number): number => control & exp.PCI_EXP_SLTCTL_PIC;
+
+function isOff(control: number): boolean {
+  const unpowered = (control & exp.PCI_EXP_SLTCTL_PCC) !== 0;
+  return unpowered && indicatorOf(control) === exp.PCI_EXP_SLTCTL_PWR_IND_OFF;
 }

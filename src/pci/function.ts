@@ -42,6 +42,8 @@ export class PciFunction implements Disposable {
   msix: MsixCapability | undefined;
   /** Called when the guest has let go of the function and it is off the bus. */
   onUnplugged: (() => void) | undefined;
+  /** Called when the guest was asked to let go of the function and says that it keeps it. */
+  onUnplugRefused: (() => void) | undefined;
   /** Offset of the power management capability whose state gates the BARs. */
   #pmOffset: number | undefined;
   #configFd = -1;

@@ -17,10 +17,11 @@ const LNKSTA = EXPRESS + 0x12;
 const SLTCTL = EXPRESS + 0x18;
 const SLTSTA = EXPRESS + 0x1a;
 const LINK_ACTIVE = 0x2000;
-const [ABP, PDC, CC, PDS] = [0x01, 0x08, 0x10, 0x40];
+const [ABP, PDC, CC, PDS, DLLSC] = [0x01, 0x08, 0x10, 0x40, 0x100];
 /** Presence, button and hot-plug interrupt enabled; indicators on, power on. */
 const CONTROL_ON = 0x0169;
 const CONTROL_OFF = 0x0769;
+const CONTROL_BLINK = 0x0269;
 
 function machine() {
   const platform = new RecordingPlatform();
@@ -87,7 +88,7 @@ test("hot-plug: presence and button interrupt, power makes the device appear", (
   root.writeConfig(PORT, SLTSTA, 2, ABP | PDC);
   assert.deepEqual([...platform.lines], []);
   root.writeConfig(PORT, SLTCTL, 2, CONTROL_ON);
-  assert.equal(root.readConfig(PORT, SLTSTA, 2), CC | PDS);
+  assert.equal(root.readConfig(PORT, SLTSTA, 2), CC | PDS | DLLSC);
   assert.equal(root.readConfig(PORT, LNKSTA, 2) & LINK_ACTIVE, LINK_ACTIVE);
   assert.equal(root.readConfig(CHILD, 4, 4), 0);
 });
@@ -101,17 +102,67 @@ test("unplug: the button asks, taking power away lets go", () => {
     unplugged += 1;
   };
   port.secondaryBus.attach(fn);
-  assert.equal(port.requestUnplug(), true);
+  assert.equal(port.requestUnplug(), "asked");
   assert.equal(root.readConfig(PORT, SLTSTA, 2), ABP | PDS);
-  root.writeConfig(PORT, SLTCTL, 2, 0x0269);
-  assert.equal(port.requestUnplug(), false, "power indicator blinks");
+  root.writeConfig(PORT, SLTCTL, 2, CONTROL_BLINK);
+  assert.equal(port.requestUnplug(), "busy", "power indicator blinks");
   assert.equal(unplugged, 0);
   root.writeConfig(PORT, SLTCTL, 2, CONTROL_OFF);
   assert.equal(unplugged, 1);
-  assert.equal(root.readConfig(PORT, SLTSTA, 2) & (PDS | PDC), PDC);
+  assert.equal(root.readConfig(PORT, SLTSTA, 2) & (PDS | PDC | DLLSC), PDC | DLLSC);
   assert.equal(root.readConfig(PORT, LNKSTA, 2) & LINK_ACTIVE, 0);
   assert.equal(root.readConfig(CHILD, 4, 4), 0xffffffff);
-  assert.equal(port.requestUnplug(), false, "empty");
+});
+
+test("unplug: a guest that turns the indicator on again keeps the device, and can be asked anew", () => {
+  const { root, port, device } = machine();
+  const fn = device();
+  let refused = 0;
+  fn.onUnplugRefused = () => {
+    refused += 1;
+  };
+  port.secondaryBus.attach(fn);
+  root.writeConfig(PORT, SLTCTL, 2, CONTROL_BLINK);
+  root.writeConfig(PORT, SLTCTL, 2, CONTROL_ON);
+  assert.equal(refused, 0, "nobody asked");
+  port.requestUnplug();
+  root.writeConfig(PORT, SLTCTL, 2, CONTROL_BLINK);
+  root.writeConfig(PORT, SLTCTL, 2, CONTROL_ON);
+  assert.equal(refused, 1);
+  assert.equal(fn.isAttached, true);
+  assert.equal(port.requestUnplug(), "asked");
+});
+
+test("unplug: without power the device goes at once; without hot-plug it cannot be asked for", () => {
+  const { root, port, device } = machine();
+  const unplugged: string[] = [];
+  const fn = device();
+  fn.onUnplugged = () => void unplugged.push("without power");
+  root.writeConfig(PORT, SLTCTL, 2, CONTROL_OFF);
+  port.secondaryBus.attach(fn, "hot");
+  assert.equal(port.requestUnplug(), "asked");
+  const hidden = new PciFunction({ name: "f1", bus: port.secondaryBus, devfn: 1 });
+  hidden.onUnplugged = () => void unplugged.push("before function 0");
+  port.secondaryBus.attach(hidden, "hot");
+  assert.equal(root.readConfig(PORT, SLTSTA, 2) & PDS, 0, "not there until function 0 is");
+  assert.equal(port.requestUnplug(), "asked");
+  assert.deepEqual(unplugged, ["without power", "before function 0"]);
+  const options = { name: "rp1", bus: root.bus, devfn: devfnOf(2), hotplug: false };
+  assert.equal(RootPort.create(options).requestUnplug(), "unsupported");
+});
+
+test("surprise removal: presence and link go, and the guest is told", () => {
+  const { platform, root, port, device } = machine();
+  const fn = device();
+  port.secondaryBus.attach(fn);
+  // As Linux does where there is an attention button: link changes, and no presence changes.
+  root.writeConfig(PORT, SLTCTL, 2, 0x1161);
+  assert.deepEqual([...platform.lines], []);
+  fn[Symbol.dispose]();
+  assert.equal(root.readConfig(PORT, SLTSTA, 2) & (PDS | PDC | DLLSC), PDC | DLLSC);
+  assert.deepEqual([...platform.lines], [17]);
+  root.writeConfig(PORT, SLTSTA, 2, 0xffff);
+  assert.deepEqual([...platform.lines], []);
 });
 
 test("hot-plug events go to MSI-X when the guest enabled it", () => {

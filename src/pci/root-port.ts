@@ -84,7 +84,7 @@ export class RootPort extends PciBridge {
     });
     addRootPortAer(config, AER_OFFSET);
     addPortAcs(config, ACS_OFFSET);
-    this.#updateLink();
+    this.#updateLink("cold");
   }
 
   override get forwards(): boolean {
@@ -93,17 +93,18 @@ export class RootPort extends PciBridge {
   }
 
   /**
-   * Asks the guest to let go of what is in the slot. Afterwards each function's `onUnplugged` is
-   * called, when and if the guest complies.
+   * Asks the guest to let go of what is in the slot. Each function's `onUnplugged` is called when
+   * and if the guest complies, `onUnplugRefused` when it says that it does not. What the guest
+   * cannot see, because the slot has no power or function 0 is not there yet, goes at once.
    *
-   * @returns false when the guest cannot be asked: no hot-plug, an empty slot, or a request under
-   * way
+   * @returns why the guest cannot be asked
    */
-  requestUnplug(): boolean {
-    if (!this.slot.hotplug || !this.slot.present || this.slot.busy) return false;
-    if (this.slot.powered) this.slot.pressAttentionButton();
+  requestUnplug(): "asked" | "unsupported" | "busy" {
+    if (!this.slot.hotplug) return "unsupported";
+    if (this.slot.busy) return "busy";
+    if (this.slot.present && this.slot.powered) this.slot.pressAttentionButton();
     else this.#eject();
-    return true;
+    return "asked";
   }
 
   override applyConfigWrite(offset: number, length: number, value: number): void {
@@ -113,7 +114,8 @@ export class RootPort extends PciBridge {
     const request = this.slot.configWritten(offset, length, control);
     if (request === "none") return;
     if (request === "eject") this.#eject();
-    this.#updateLink();
+    if (request === "keep") for (const fn of this.secondaryBus.functions) fn.onUnplugRefused?.();
+    this.#updateLink("hot");
   }
 
   override childAttached(_fn: PciFunction, how: Plug): void {
@@ -121,14 +123,14 @@ export class RootPort extends PciBridge {
     if (!this.secondaryBus.get(0)) return;
     if (how === "cold") this.slot.reset(true);
     else this.slot.setPresent(true, true);
-    this.#updateLink();
+    this.#updateLink(how);
     this.forwardingChanged();
   }
 
   override childDetached(_fn: PciFunction): void {
     if (this.secondaryBus.functions.length > 0) return;
     this.slot.setPresent(false, true);
-    this.#updateLink();
+    this.#updateLink("hot");
   }
 
   override reset(): void {
@@ -139,7 +141,7 @@ export class RootPort extends PciBridge {
     config.clearWritable(this.expressOffset + exp.PCI_EXP_DEVCTL2, 2);
     config.clearWritable(ACS_OFFSET, 8);
     this.slot.reset(this.secondaryBus.get(0) !== undefined);
-    this.#updateLink();
+    this.#updateLink("cold");
     this.forwardingChanged();
   }
 
@@ -170,8 +172,11 @@ export class RootPort extends PciBridge {
     }
   }
 
-  /** Link status: what both ends can do, and active while there is another end with power. */
-  #updateLink(): void {
+  /**
+   * Link status: what both ends can do, and active while there is another end with power.
+   * @param how `hot`: a running guest is told when it came up or went down
+   */
+  #updateLink(how: Plug): void {
     const { config, expressOffset: at } = this;
     const active = this.slot.present && this.slot.powered;
     const partner = active ? linkOf(this.secondaryBus.get(0)) : undefined;
@@ -179,7 +184,10 @@ export class RootPort extends PciBridge {
     const width = Math.min(partner?.width || this.#link.width, this.#link.width);
     const encoded = (width << exp.PCI_EXP_LNKSTA_NLW_SHIFT) | speed;
     const activeBit = active ? exp.PCI_EXP_LNKSTA_DLLLA : 0;
+    const before = config.read(at + exp.PCI_EXP_LNKSTA, 2);
     config.write(at + exp.PCI_EXP_LNKSTA, 2, encoded | activeBit);
+    const changed = ((before ^ activeBit) & exp.PCI_EXP_LNKSTA_DLLLA) !== 0;
+    if (changed && how === "hot") this.slot.linkChanged();
   }
 
   #hotplugInterrupt(level: boolean): void {
