@@ -1,7 +1,8 @@
 /** `viaduct run`: boots a guest, connects its serial port with the terminal, waits for its end. */
 
 import type { Console, ConsoleCommand } from "../machine/console.ts";
-import type { Machine, MachineEnd } from "../machine/machine.ts";
+import type { MachineEnd } from "../machine/life.ts";
+import type { Machine } from "../machine/machine.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import type { HostRoots } from "../vfio/host-node.ts";
 import { EXIT } from "./exit-status.ts";
@@ -48,7 +49,9 @@ async function runGuest(options: RunOptions, host?: RunHost): Promise<number> {
     ...options,
     ...(host && { roots: host.roots }),
     serial: serial.sink,
-    onState: (state) => events.emit("run-state", { state }),
+    onEvent: (event) => {
+      if (event.type === "state") events.emit("run-state", { state: event.state });
+    },
     onNote: note,
   });
   events.emit("created");
@@ -74,9 +77,9 @@ async function openConsole(machine: Machine): Promise<Console> {
   const { Console, ESCAPE_HELP } = await import("../machine/console.ts");
   const commands: Record<ConsoleCommand, () => void> = {
     help: () => void process.stderr.write(`\r\n${ESCAPE_HELP.join("\r\n")}\r\n`),
-    quit: () => machine.quit(),
+    quit: () => machine.quit("host-ui"),
     "power-button": () => machine.pressPowerButton(),
-    reset: () => void machine.reset(),
+    reset: () => void machine.reset("host-ui"),
   };
   return Console.open(process.stdin, {
     data: (bytes) => machine.type(bytes),
@@ -91,7 +94,7 @@ function onSignals(machine: Machine, events: RunEvents): Disposable {
   if (events.listening) process.on("SIGUSR2", count);
   const quit = (name: NodeJS.Signals) => {
     note(`terminating on ${name}`);
-    machine.quit();
+    machine.quit("host-signal");
   };
   for (const name of names) process.on(name, quit);
   return {

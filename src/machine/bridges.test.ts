@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { PCI_CAP_ID_MSI } from "../abi/pci-regs.ts";
-import { PciFunction } from "../pci/function.ts";
 import { RecordingPlatform } from "../pci/recording-platform.ts";
 import { RootComplex } from "../pci/root-complex.ts";
-import { Bridges, freeSlot } from "./bridges.ts";
+import { Bridges } from "./bridges.ts";
 import type { DeviceOption } from "./device-options.ts";
 
 /** `driver,name=value,...` without QEMU's quoting. */
@@ -40,10 +39,8 @@ test("Bridges puts a conventional bus below a root port", () => {
     [bus.isExpress, bus.isRoot, board.bridges.bus("rp0").isExpress],
     [false, false, true],
   );
-  using fn = new PciFunction({ name: "fn", bus: board.bridges.bus("br0"), devfn: freeSlot(bus) });
-  assert.equal(board.bridges.portOf(fn), undefined);
-  using below = new PciFunction({ name: "below", bus: board.bridges.bus("rp0"), devfn: 0 });
-  assert.equal(board.bridges.portOf(below), port);
+  assert.equal(board.bridges.portAbove(bus), undefined);
+  assert.equal(board.bridges.portAbove(board.bridges.bus("rp0")), port);
 });
 
 test("Bridges takes QEMU's properties of each bridge", () => {

@@ -13,7 +13,7 @@ import { Owner } from "../sys/owner.ts";
 import { ViaductError } from "../sys/sys-error.ts";
 import { type DeviceOption, PropertyReader, parseGuestSlot } from "./device-options.ts";
 
-const ROOT_PORT = "pcie-root-port";
+export const ROOT_PORT = "pcie-root-port";
 const PCIE_PCI_BRIDGE = "pcie-pci-bridge";
 
 const COMMON_PROPERTIES = ["id", "bus", "addr", "multifunction"];
@@ -43,7 +43,7 @@ interface Place {
 
 export class Bridges implements Disposable {
   readonly #root: PciBus;
-  readonly #owner = new Owner();
+  /** In the order in which they came. */
   readonly #bridges = new Map<string, PciBridge>();
 
   constructor(root: PciBus) {
@@ -51,15 +51,15 @@ export class Bridges implements Disposable {
   }
 
   /** @throws {ViaductError} PROPERTY: bad properties, no such bus, no free slot */
-  add(option: DeviceOption): void {
+  add(option: DeviceOption): PciBridge {
     const reader = new PropertyReader(option);
     const known = BRIDGE_PROPERTIES.get(option.driver)!;
-    if (option.driver === ROOT_PORT) this.#addRootPort(option, reader, known);
-    else this.#addPciePciBridge(option, reader, known);
+    if (option.driver === ROOT_PORT) return this.#addRootPort(option, reader, known);
+    return this.#addPciePciBridge(option, reader, known);
   }
 
   /** A root port for one device, with all else as it is without properties. */
-  addOwnPort(name: string): PciBus {
+  addOwnPort(name: string): RootPort {
     const devfn = freeSlot(this.#root);
     const slot = slotOf(devfn);
     return this.#keep(RootPort.create({ name, bus: this.#root, devfn, port: slot, slot }));
@@ -76,17 +76,34 @@ export class Bridges implements Disposable {
     });
   }
 
-  /** The port right above a function. */
-  portOf(fn: PciFunction): RootPort | undefined {
-    const above = [...this.#bridges.values()].find((bridge) => bridge.secondaryBus === fn.bus);
-    return above instanceof RootPort ? above : undefined;
+  /** The root port that `bus` is behind. */
+  portAbove(bus: PciBus): RootPort | undefined {
+    return this.#ports.find(({ secondaryBus }) => secondaryBus === bus);
+  }
+
+  /** The first root port with hot-plug that has nothing in its slot. */
+  freePort(): RootPort | undefined {
+    return this.#ports.find(
+      ({ slot, secondaryBus }) => slot.hotplug && secondaryBus.functions.length === 0,
+    );
+  }
+
+  /** A bridge that is given up by itself. */
+  forget(bridge: PciFunction): void {
+    if (this.#bridges.get(bridge.name) === bridge) this.#bridges.delete(bridge.name);
   }
 
   [Symbol.dispose](): void {
-    this.#owner[Symbol.dispose]();
+    using owner = new Owner();
+    for (const bridge of this.#bridges.values()) owner.own(bridge);
+    this.#bridges.clear();
   }
 
-  #addRootPort(option: DeviceOption, reader: PropertyReader, known: readonly string[]): void {
+  get #ports(): RootPort[] {
+    return [...this.#bridges.values()].filter((bridge) => bridge instanceof RootPort);
+  }
+
+  #addRootPort(option: DeviceOption, reader: PropertyReader, known: readonly string[]): RootPort {
     const place = this.#takePlace(option, reader);
     if (!place.bus.isRoot) {
       throw reader.refuse("bus", place.bus.name, `Root ports sit on ${this.#root.name}.`);
@@ -98,7 +115,7 @@ export class Bridges implements Disposable {
     const speed = reader.takeOneOf("x-speed", SPEEDS) ?? 4;
     const width = reader.takeOneOf("x-width", WIDTHS) ?? 32;
     reader.finish(known);
-    this.#keep(
+    return this.#keep(
       RootPort.create({
         ...place,
         port: port ?? slotOf(place.devfn),
@@ -109,7 +126,11 @@ export class Bridges implements Disposable {
     );
   }
 
-  #addPciePciBridge(option: DeviceOption, reader: PropertyReader, known: readonly string[]): void {
+  #addPciePciBridge(
+    option: DeviceOption,
+    reader: PropertyReader,
+    known: readonly string[],
+  ): PciBridge {
     const place = this.#takePlace(option, reader);
     if (!place.bus.isExpress) {
       const how = `Put it on ${this.#root.name} or below a ${ROOT_PORT}.`;
@@ -117,7 +138,7 @@ export class Bridges implements Disposable {
     }
     const msi = reader.takeOneOf("msi", ON_OFF_AUTO);
     reader.finish(known);
-    this.#keep(PciePciBridge.create({ ...place, ...(msi !== undefined && { msi }) }));
+    return this.#keep(PciePciBridge.create({ ...place, ...(msi !== undefined && { msi }) }));
   }
 
   #takePlace(option: DeviceOption, reader: PropertyReader): Place {
@@ -136,10 +157,9 @@ export class Bridges implements Disposable {
     return { name, bus, devfn, multifunction };
   }
 
-  #keep(bridge: RootPort | PciePciBridge): PciBus {
-    this.#owner.own(bridge);
+  #keep<T extends PciBridge>(bridge: T): T {
     this.#bridges.set(bridge.name, bridge);
-    return bridge.secondaryBus;
+    return bridge;
   }
 }
 

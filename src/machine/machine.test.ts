@@ -60,7 +60,7 @@ test("Machine ends instead of restarting with noReboot", { skip }, async () => {
 
 test("Machine.quit stops a guest that spins", { skip }, async () => {
   const { end, live } = await run([...code.print("go"), ...code.spin()], {
-    interact: { when: "go", act: (machine) => machine.quit() },
+    interact: { when: "go", act: (machine) => machine.quit("host-ui") },
   });
   assert.equal(end.reason, "host-quit");
   assert.deepEqual(live, []);
@@ -73,7 +73,7 @@ test("Machine.reset restarts a guest that spins", { skip }, async () => {
     interact: {
       when: "go",
       act: (machine) => {
-        if (resets++ === 0) void machine.reset();
+        if (resets++ === 0) void machine.reset("host-ui");
       },
     },
   });

@@ -6,9 +6,10 @@
  *                  running -> resetting -> running      the guest reboots
  *                  running -> shutdown                  the guest powered off, or we quit
  *                  running -> internal-error            it cannot go on
+ *
+ * Devices come and go meanwhile: hot-plug.ts. Whoever controls the machine is told: qmp/.
  */
 
-import assert from "node:assert/strict";
 import type { ExitCounters } from "../kvm/exit-counters.ts";
 import type { VcpuFailure } from "../kvm/exit-handler.ts";
 import type { IrqchipMode } from "../kvm/irqchip.ts";
@@ -17,6 +18,7 @@ import { MemorySlots } from "../kvm/memory-slots.ts";
 import type { Vcpu } from "../kvm/vcpu.ts";
 import { VcpuThreads } from "../kvm/vcpu-threads.ts";
 import type { Vm } from "../kvm/vm.ts";
+import type { RootComplex } from "../pci/root-complex.ts";
 import { EventLoop } from "../sys/event-loop.ts";
 import { Owner } from "../sys/owner.ts";
 import { refusal, SysError, ViaductError } from "../sys/sys-error.ts";
@@ -28,13 +30,17 @@ import { Board } from "./board.ts";
 import { BootFiles, type BootOptions } from "./boot-files.ts";
 import { isBridge } from "./bridges.ts";
 import { physicalAddressBits, prepareCpu, startBootCpu, VcpuPowerOn } from "./cpu-setup.ts";
-import type { DeviceOption } from "./device-options.ts";
-import { Devices, type MakeFunction } from "./devices.ts";
+import { type DeviceOption, deviceText } from "./device-options.ts";
+import { Devices, type MakeFunction, type PlacedDevice } from "./devices.ts";
 import { ExitDispatch } from "./exit-dispatch.ts";
+import { HotPlug } from "./hot-plug.ts";
+import { Life, type MachineEnd } from "./life.ts";
 import { loadLinux } from "./linux-boot.ts";
+import type { Cause, MachineEvent } from "./machine-events.ts";
 import { ACPI_TABLES_START, pciWindows } from "./memory-map.ts";
-import { type RunState, RunStates } from "./run-state.ts";
+import type { RunState } from "./run-state.ts";
 import { SerialHost, type SerialSink } from "./serial-host.ts";
+import type { VfioDevices } from "./vfio-devices.ts";
 
 export interface MachineOptions extends BootOptions {
   /** Bytes, a multiple of 2 MiB. */
@@ -46,20 +52,14 @@ export interface MachineOptions extends BootOptions {
   readonly serial: SerialSink | undefined;
   /** End instead of restarting when the guest reboots. */
   readonly noReboot: boolean;
-  /** Told of every change of state. */
-  readonly onState?: (state: RunState) => void;
+  /** A machine that cannot go on stays as it is, stopped, until `quit`. */
+  readonly stayOnError?: boolean;
+  /** Told of every change of state, and of what else happens to the machine. */
+  readonly onEvent?: (event: MachineEvent) => void;
   /** What a person should know and is no error. */
   readonly onNote?: (note: string) => void;
   /** Where the host's sysfs and proc are, when not at their usual places. */
   readonly roots?: HostRoots;
-}
-
-export type EndReason = "guest-shutdown" | "guest-reset" | "host-quit" | "triple-fault" | "error";
-
-export interface MachineEnd {
-  readonly reason: EndReason;
-  /** With `error` and `triple-fault`. */
-  readonly error?: ViaductError;
 }
 
 interface Parts {
@@ -72,29 +72,39 @@ interface Parts {
 }
 
 export class Machine {
-  /** Settles when the guest has ended; the machine is then to be closed. */
-  readonly ended: Promise<MachineEnd>;
   readonly #options: MachineOptions;
   readonly #parts: Parts;
   readonly #threads: VcpuThreads;
   readonly #devices: Devices;
+  readonly #hotPlug: HotPlug;
   readonly #serialHost: SerialHost | undefined;
   readonly #powerOn: readonly VcpuPowerOn[];
   readonly #resetHandlers = new Set<() => void>();
-  readonly #states: RunStates;
+  readonly #life: Life;
   readonly #owner = new Owner();
-  #settle: (end: MachineEnd) => void = () => {};
+  /** Once a device asked for it. */
+  #vfio: VfioDevices | undefined;
+  #resetting: Promise<void> | undefined;
 
   private constructor(options: MachineOptions, parts: Parts) {
     const { sys, board, vcpus } = parts;
     this.#options = options;
     this.#parts = parts;
-    this.ended = new Promise((resolve) => {
-      this.#settle = resolve;
+    this.#life = new Life({
+      stayOnError: options.stayOnError ?? false,
+      onEvent: (event) => options.onEvent?.(event),
+      onStay: (error) => {
+        options.onNote?.(`${error.message}; the guest is stopped`);
+        void this.#threads.pause();
+      },
     });
-    this.#states = new RunStates((state) => options.onState?.(state));
     this.#powerOn = vcpus.map((vcpu) => new VcpuPowerOn(sys, vcpu));
-    this.#devices = new Devices(board);
+    this.#devices = new Devices(board.root);
+    this.#hotPlug = new HotPlug(this.#devices, {
+      deleted: (device) => this.#life.tell({ type: "device-deleted", device }),
+      refused: (device) => this.#life.tell({ type: "device-kept", device }),
+      note: (text) => options.onNote?.(text),
+    });
     this.#serialHost = options.serial && new SerialHost(board.serial, options.serial);
     const events = {
       ioapicEoi: (vector: number) => board.platform.ioapic?.endOfInterrupt(vector),
@@ -107,7 +117,7 @@ export class Machine {
       entry: new URL("./vcpu-entry.js", import.meta.url),
       shared: board.fastPath,
       handler: new ExitDispatch(board.memory, board.io, events),
-      onCrash: (error) => this.#fail(error),
+      onCrash: (error) => this.#life.fail(error),
     });
   }
 
@@ -136,9 +146,9 @@ export class Machine {
         vm,
         { ramSize: options.ramSize, serial: options.serial !== undefined },
         {
-          powerOff: () => machine.#end("guest-shutdown"),
+          powerOff: () => machine.#life.end("guest-shutdown", "guest-shutdown"),
           reset: () => machine.#guestReset(),
-          failed: (error) => machine.#fail(error),
+          failed: (error) => machine.#life.fail(error),
           mapRefused: (error) => noteAtTimes(error.message),
         },
       ),
@@ -163,8 +173,13 @@ export class Machine {
     return machine;
   }
 
+  /** Settles when the guest has ended; the machine is then to be closed. */
+  get ended(): Promise<MachineEnd> {
+    return this.#life.ended;
+  }
+
   get state(): RunState {
-    return this.#states.current;
+    return this.#life.state;
   }
 
   get exitCounters(): ExitCounters {
@@ -187,50 +202,69 @@ export class Machine {
       throw refusal("KVM_FAILED", "Cannot start the guest", error);
     }
     await this.#threads.paused();
-    if (this.#states.ended) return;
-    this.#states.enter("running");
+    if (this.#life.over) return;
+    this.#life.enter("running");
     this.#threads.resume();
   }
 
   async pause(): Promise<void> {
+    await this.#resetting;
     if (this.state !== "running") return;
-    this.#states.enter("paused");
+    this.#life.enter("paused");
     await this.#threads.pause();
   }
 
   resume(): void {
     if (this.state !== "paused") return;
-    this.#states.enter("running");
+    this.#life.enter("running");
     this.#threads.resume();
   }
 
   pressPowerButton(): void {
+    this.#life.tell({ type: "powerdown" });
     this.#parts.board.acpiPm.pressPowerButton();
   }
 
-  /** Resets the guest, as its reset button would. */
-  async reset(): Promise<void> {
-    if (this.state !== "running" && this.state !== "paused") return;
-    this.#states.enter("resetting");
-    await this.#threads.pause();
-    if (this.#states.ended) return;
+  /** The PCI hierarchy as the guest sees it. */
+  get pciRoot(): RootComplex {
+    return this.#parts.board.root;
+  }
+
+  get devices(): readonly PlacedDevice[] {
+    return this.#devices.all;
+  }
+
+  /**
+   * `device_add`: puts a device into the slot of a root port while the guest runs.
+   * @throws {ViaductError} what is wrong with it, or what the host refused; nothing has changed then
+   */
+  async addDevice(option: DeviceOption): Promise<void> {
     try {
-      const { board } = this.#parts;
-      for (const handler of [...this.#resetHandlers]) handler();
-      board.reset();
-      for (const powerOn of this.#powerOn) powerOn.restore();
-      this.#loadGuest();
+      const make = await this.#assignment();
+      if (this.#life.over) throw new ViaductError("PROPERTY", "The guest does not run any more");
+      this.#hotPlug.add(option, make);
     } catch (error) {
-      this.#fail(asFailure("Cannot reset the guest", error));
-      return;
+      throw refusal("DEVICE_UNSUPPORTED", deviceText(option), error);
     }
-    this.#states.enter("running");
-    this.#threads.resume();
+  }
+
+  /** `device_del`: asks the guest to let go of a device; see `HotPlug.requestRemoval`. */
+  removeDevice(idOrPath: string): void {
+    this.#hotPlug.requestRemoval(idOrPath);
+  }
+
+  /** Resets the guest, as its reset button would; a paused one stays paused. */
+  async reset(cause: Cause): Promise<void> {
+    const before = this.state;
+    if (before !== "running" && before !== "paused") return;
+    this.#life.enter("resetting");
+    this.#resetting = this.#reset(before, cause);
+    await this.#resetting;
   }
 
   /** Stops the guest at once. */
-  quit(): void {
-    this.#end("host-quit");
+  quit(cause: Cause): void {
+    this.#life.quit(cause);
   }
 
   /** Gives everything back to the host. Call it once, whatever happened. */
@@ -255,33 +289,32 @@ export class Machine {
       owner.own(board.memory.listen(new MemorySlots(vm)));
       const loop = owner.own(EventLoop.create(sys));
       owner.own(loop.watch(board.serialAttention.fd, () => this.#serialAttention()));
-      const make = await this.#assignment();
+      // Before the devices, so that it goes after them, whenever the first of them comes.
+      owner.defer(() => this.#vfio?.[Symbol.dispose]());
       owner.own(this.#devices);
       this.#devices.addBridges(devices);
-      this.#devices.addFunctions(devices, make);
+      if (!devices.every(isBridge)) this.#devices.addFunctions(devices, await this.#assignment());
+      this.#hotPlug.watchAll();
     } catch (error) {
       await this.close();
       throw error;
     }
   }
 
-  /** Only a machine with assigned devices loads the code for them. */
+  /** Only a machine that gets an assigned device loads the code for them. */
   async #assignment(): Promise<MakeFunction> {
-    if (this.#options.devices.every(isBridge)) {
-      return () => assert.fail("a bridge is no function of its own");
-    }
     const { VfioDevices } = await import("./vfio-devices.ts");
     const { roots, onNote } = this.#options;
-    const vfio = VfioDevices.create({
+    this.#vfio ??= VfioDevices.create({
       ...(roots && { roots }),
       ...(onNote && { report: onNote }),
       vm: this.#parts.vm,
       board: this.#parts.board,
-      devices: this.#devices,
-      fail: (error) => this.#fail(error),
+      fail: (error) => this.#life.fail(error),
+      requestRemoval: (fn) => this.#hotPlug.requestRemovalOf(fn),
       onReset: (handler) => this.#onReset(handler),
     });
-    return this.#owner.own(vfio).make;
+    return this.#vfio.make;
   }
 
   #onReset(handler: () => void): Disposable {
@@ -300,45 +333,52 @@ export class Machine {
     this.#serialHost?.inputWanted();
   }
 
+  async #reset(before: "running" | "paused", cause: Cause): Promise<void> {
+    await this.#threads.pause();
+    if (this.#life.over) return;
+    try {
+      this.#hotPlug.completeRemovals();
+      const { board } = this.#parts;
+      for (const handler of [...this.#resetHandlers]) handler();
+      board.reset();
+      for (const powerOn of this.#powerOn) powerOn.restore();
+      this.#loadGuest();
+    } catch (error) {
+      this.#life.fail(asFailure("Cannot reset the guest", error));
+      return;
+    }
+    this.#life.tell({ type: "reset", cause });
+    this.#life.enter(before);
+    if (before === "running") this.#threads.resume();
+  }
+
   #guestReset(): void {
     if (this.state !== "running") return;
-    if (this.#options.noReboot) this.#end("guest-reset");
-    else void this.reset();
+    if (this.#options.noReboot) this.#life.end("guest-reset", "guest-reset");
+    else void this.reset("guest-reset");
   }
 
   #tripleFault(vcpu: number): void {
     if (this.state !== "running") return;
     if (!this.#options.noReboot) {
       this.#options.onNote?.(`vCPU ${vcpu}: triple fault; the guest restarts`);
-      void this.reset();
+      void this.reset("guest-reset");
       return;
     }
     const error = new ViaductError("KVM_FAILED", `vCPU ${vcpu}: The guest died of a triple fault`, {
       nextStep: "Boot with earlyprintk=ttyS0 in --append to see how far it came.",
     });
-    this.#end("triple-fault", error);
+    this.#life.end("triple-fault", "guest-reset", error);
   }
 
   #vcpuFailed({ vcpu, what, data }: VcpuFailure): void {
     const values = data.map((value) => ` 0x${value.toString(16)}`).join("");
     const message = `vCPU ${vcpu}: The guest cannot go on: ${what}${values}`;
-    this.#fail(
+    this.#life.fail(
       new ViaductError("KVM_FAILED", message, {
         nextStep: "The host's kernel log (dmesg) may say more.",
       }),
     );
-  }
-
-  #fail(error: ViaductError): void {
-    if (this.#states.ended) return;
-    this.#states.enter("internal-error");
-    this.#settle({ reason: "error", error });
-  }
-
-  #end(reason: EndReason, error?: ViaductError): void {
-    if (this.#states.ended) return;
-    this.#states.enter("shutdown");
-    this.#settle(error === undefined ? { reason } : { reason, error });
   }
 }
 

@@ -18,7 +18,7 @@ const NEXT: Readonly<Record<RunState, readonly RunState[]>> = {
   prelaunch: ["running", "shutdown", "internal-error"],
   running: ["paused", "resetting", "shutdown", "guest-panicked", "internal-error"],
   paused: ["running", "resetting", "shutdown", "internal-error"],
-  resetting: ["running", "shutdown", "internal-error"],
+  resetting: ["running", "paused", "shutdown", "internal-error"],
   "guest-panicked": ["resetting", "shutdown"],
   "internal-error": ["shutdown"],
   shutdown: [],
@@ -26,9 +26,9 @@ const NEXT: Readonly<Record<RunState, readonly RunState[]>> = {
 
 export class RunStates {
   #state: RunState = "prelaunch";
-  readonly #changed: (state: RunState) => void;
+  readonly #changed: (state: RunState, before: RunState) => void;
 
-  constructor(changed: (state: RunState) => void) {
+  constructor(changed: (state: RunState, before: RunState) => void) {
     this.#changed = changed;
   }
 
@@ -43,7 +43,8 @@ export class RunStates {
 
   enter(state: RunState): void {
     assert.ok(NEXT[this.#state].includes(state), `${this.#state} -> ${state}`);
+    const before = this.#state;
     this.#state = state;
-    this.#changed(state);
+    this.#changed(state, before);
   }
 }

@@ -17,18 +17,19 @@ import { VfioState } from "../vfio/state.ts";
 import type { Board } from "./board.ts";
 import { BRIDGE_PROPERTIES } from "./bridges.ts";
 import type { DeviceOption } from "./device-options.ts";
-import type { Devices, MakeFunction } from "./devices.ts";
+import type { MakeFunction } from "./devices.ts";
 
 const DRIVERS: readonly string[] = ["vfio-pci", "vfio-pci-nohotplug"] satisfies VfioPciDriver[];
 
 export interface VfioHost {
   readonly vm: Vm;
   readonly board: Board;
-  readonly devices: Devices;
   readonly roots?: HostRoots;
   readonly report?: Report;
   /** The guest must not go on. */
   fail(error: ViaductError): void;
+  /** Asks the guest to let go of a device that the host wants back. @throws {ViaductError} */
+  requestRemoval(fn: VfioPciFunction): void;
   /** Calls `handler` at each reset of the machine, until disposed. */
   onReset(handler: () => void): Disposable;
 }
@@ -70,12 +71,7 @@ export class VfioDevices implements Disposable {
           }),
         );
       },
-      onRemovalRequest: (fn) => {
-        fn.onUnplugged = () => fn[Symbol.dispose]();
-        const asked = host.devices.portOf(fn)?.requestUnplug() ?? false;
-        const what = asked ? "the guest was asked to let go of it" : "the guest cannot be asked";
-        vfio.report(`${fn.name}: The host wants the device back: ${what}`);
-      },
+      onRemovalRequest: (fn) => requestRemoval(host, fn, vfio.report),
     };
     return new VfioDevices(env, owner.move());
   }
@@ -96,4 +92,16 @@ export class VfioDevices implements Disposable {
   [Symbol.dispose](): void {
     this.#owner[Symbol.dispose]();
   }
+}
+
+/** Spec/pci.md 14.11: as `device_del` asks; a guest that cannot be asked is worth a warning. */
+function requestRemoval(host: VfioHost, fn: VfioPciFunction, report: Report): void {
+  let what = "the guest was asked to let go of it";
+  try {
+    host.requestRemoval(fn);
+  } catch (error) {
+    if (!(error instanceof ViaductError)) throw error;
+    what = error.message;
+  }
+  report(`vfio ${fn.name}: The host wants the device back: ${what}`);
 }

@@ -43,7 +43,7 @@ for (const irqchip of ["full", "split"] as const) {
       onNote: (note) => void notes.push(note),
     });
     await machine.start();
-    const timer = setTimeout(() => machine.quit(), RUN_MS);
+    const timer = setTimeout(() => machine.quit("host-signal"), RUN_MS);
     const end = await machine.ended;
     clearTimeout(timer);
     const { total } = machine.exitCounters;

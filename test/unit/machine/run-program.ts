@@ -4,7 +4,8 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Kvm } from "../../../src/kvm/kvm.ts";
-import { Machine, type MachineEnd, type MachineOptions } from "../../../src/machine/machine.ts";
+import type { MachineEnd } from "../../../src/machine/life.ts";
+import { Machine, type MachineOptions } from "../../../src/machine/machine.ts";
 import { MIB } from "../../../src/machine/memory-map.ts";
 import { Ledger } from "../../../src/sim/ledger.ts";
 import { nativeSyscalls } from "../../../src/sys/native.ts";
@@ -64,11 +65,11 @@ export async function runProgram(
         },
       },
       noReboot: false,
-      onState: (state) => void states.push(state),
+      onEvent: (event) => void (event.type === "state" && states.push(event.state)),
       ...options,
     });
     await machine.start();
-    const timer = setTimeout(() => machine.quit(), LIMIT_MS);
+    const timer = setTimeout(() => machine.quit("host-signal"), LIMIT_MS);
     const end = await machine.ended;
     clearTimeout(timer);
     const exits = machine.exitCounters.total;

@@ -106,15 +106,15 @@ export class StillMachine implements Disposable {
 
   #addDevices(vm: Vm, { devices, ports = [] }: StillMachineOptions): void {
     const { board } = this;
-    const places = new Devices(board);
+    const places = new Devices(board.root);
     const vfio = this.#owner.own(
       VfioDevices.create({
         vm,
         board,
-        devices: places,
         roots: this.host.roots,
         report: (line) => void this.reports.push(line),
         fail: (error) => void this.events.push(error.message),
+        requestRemoval: () => assert.fail("no host wants a device back"),
         onReset: (handler) => {
           this.#resetHandlers.add(handler);
           return { [Symbol.dispose]: () => void this.#resetHandlers.delete(handler) };

@@ -30,7 +30,7 @@ import { nativeSyscalls } from "../../../src/sys/native.ts";
 import { Owner } from "../../../src/sys/owner.ts";
 import { SysError } from "../../../src/sys/sys-error.ts";
 import type { Bytes, Syscalls } from "../../../src/sys/syscalls.ts";
-import type { GuestClock } from "../../../src/vfio/pci/environment.ts";
+import type { GuestClock, VfioPciEnvironment } from "../../../src/vfio/pci/environment.ts";
 import { parseProperties } from "../../../src/vfio/pci/properties.ts";
 import { VfioPciFunction } from "../../../src/vfio/pci/vfio-pci.ts";
 import { VfioState } from "../../../src/vfio/state.ts";
@@ -193,6 +193,28 @@ export class TestMachine implements Disposable {
     return found;
   }
 
+  /** What functions ask of this machine. */
+  get env(): VfioPciEnvironment {
+    return {
+      vfio: this.state,
+      loop: this.loop,
+      addressSpace: this.memory,
+      clock: this.clock,
+      machineFamily: this.#machineFamily,
+      addFirmwareFile: (name, bytes) => void this.firmwareFiles.set(name, bytes),
+      assignIoeventfd: (request) => {
+        if (this.ioeventfds.length >= this.ioeventfdsMax) {
+          throw new SysError(errnoNumber("ENOSPC"), "KVM_IOEVENTFD");
+        }
+        this.ioeventfds.push(request);
+        const remove = () => this.ioeventfds.splice(this.ioeventfds.indexOf(request), 1);
+        return { [Symbol.dispose]: () => void remove() };
+      },
+      onUnrecoverableError: ({ name }) => void this.events.push(`error ${name}`),
+      onRemovalRequest: ({ name }) => void this.events.push(`removal ${name}`),
+    };
+  }
+
   /** Creates and attaches a function; the log then starts anew. */
   assign(
     given: Readonly<Record<string, string>> = {},
@@ -203,24 +225,7 @@ export class TestMachine implements Disposable {
       bus: place.bus ?? this.bus,
       devfn: place.devfn ?? 0x18,
       hotplugged: place.hotplugged ?? false,
-      env: {
-        vfio: this.state,
-        loop: this.loop,
-        addressSpace: this.memory,
-        clock: this.clock,
-        machineFamily: this.#machineFamily,
-        addFirmwareFile: (name, bytes) => void this.firmwareFiles.set(name, bytes),
-        assignIoeventfd: (request) => {
-          if (this.ioeventfds.length >= this.ioeventfdsMax) {
-            throw new SysError(errnoNumber("ENOSPC"), "KVM_IOEVENTFD");
-          }
-          this.ioeventfds.push(request);
-          const remove = () => this.ioeventfds.splice(this.ioeventfds.indexOf(request), 1);
-          return { [Symbol.dispose]: () => void remove() };
-        },
-        onUnrecoverableError: ({ name }) => void this.events.push(`error ${name}`),
-        onRemovalRequest: ({ name }) => void this.events.push(`removal ${name}`),
-      },
+      env: this.env,
     });
     fn.bus.attach(fn);
     this.log.length = 0;
