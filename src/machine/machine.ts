@@ -236,7 +236,7 @@ export class Machine {
 
   /**
    * `device_add`: puts a device into the slot of a root port while the guest runs.
-   * @throws {ViaductError} what is wrong with it, or what the host refused; nothing has changed then
+   * @throws {ViaductError} what is wrong with it, or what the host refused; nothing changed then
    */
   async addDevice(option: DeviceOption): Promise<void> {
     try {

@@ -25,7 +25,7 @@ test("HotPlug: a device comes, the guest uses it, lets go of it, and it is given
   assert.deepEqual(machine.held(), before);
 });
 
-test("HotPlug: the port tells by its own message, once for what comes and once for what goes", () => {
+test("HotPlug: the port tells by its own message, for what comes and what goes", () => {
   using machine = new HotPlugMachine();
   const { platform } = machine.machine;
   machine.add();
