@@ -3,6 +3,7 @@
 const BENCHMARKS: Readonly<Record<string, () => Promise<unknown>>> = {
   exits: () => import("./exits.ts"),
   passthrough: () => import("./passthrough.ts"),
+  trace: () => import("./trace.ts"),
 };
 
 const [name = ""] = process.argv.splice(2, 1);

@@ -5,6 +5,7 @@ import type { DeviceOption } from "../machine/device-options.ts";
 import type { CommandDefinition } from "./command.ts";
 import { parseCount, parseDeviceOption, parseSize, usageError } from "./options.ts";
 import { type ParsedCommand, usage } from "./parse-command.ts";
+import { parseTraceOptions, type TraceOptions } from "./trace-options.ts";
 
 const RAM_STEP = 2 ** 21;
 const RAM_MIN = 2 ** 24;
@@ -66,6 +67,20 @@ export const command: CommandDefinition = {
         among them`,
       offers: "file",
     },
+    {
+      flags: ["--trace"],
+      value: "PATTERN",
+      repeatable: true,
+      about: `print trace events to standard error: vfio_*, vfio_region_read, or as
+        [enable=]PATTERN[,events=FILE][,file=FILE]; "--trace help" lists them`,
+      offers: ["help", "vfio_*"],
+    },
+    {
+      flags: ["--trace-json"],
+      value: "FILE",
+      about: "trace events as JSON, one a line, to FILE",
+      offers: "file",
+    },
   ],
   sections: [
     {
@@ -122,10 +137,12 @@ export interface RunOptions {
   readonly noReboot: boolean;
   /** Undefined: no events; "": to stdout. */
   readonly json: string | undefined;
+  readonly trace: TraceOptions | undefined;
 }
 
-/** The driver whose properties are asked for, or what to run. */
+/** A list that is asked for, or what to run. */
 export type RunRequest =
+  | { readonly kind: "trace-help" }
   | { readonly kind: "device-help"; readonly driver: string }
   | { readonly kind: "run"; readonly options: RunOptions };
 
@@ -134,6 +151,8 @@ export function runRequest(parsed: ParsedCommand): RunRequest {
   const devices = parsed.values("--device").map(parseDeviceOption);
   const asked = devices.find(({ properties }) => properties.has("help"));
   if (asked !== undefined) return { kind: "device-help", driver: asked.driver };
+  const trace = parseTraceOptions(parsed.values("--trace"), parsed.value("--trace-json"));
+  if (trace === "help") return { kind: "trace-help" };
   const kernel = parsed.value("--kernel");
   if (kernel === undefined) throw usage(command, "no kernel: --kernel is missing");
   const options: RunOptions = {
@@ -147,6 +166,7 @@ export function runRequest(parsed: ParsedCommand): RunRequest {
     serial: parseSerial(parsed.value("--serial") ?? "stdio"),
     noReboot: parsed.has("--no-reboot"),
     json: parsed.value("--json"),
+    trace,
   };
   return { kind: "run", options };
 }

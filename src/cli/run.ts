@@ -25,6 +25,9 @@ export async function run(parsed: ParsedCommand, host?: RunHost): Promise<number
   switch (request.kind) {
     case "device-help":
       return deviceHelp(request.driver);
+    case "trace-help":
+      process.stdout.write((await import("./run-trace.ts")).traceHelp());
+      return EXIT.DONE;
     case "run":
       return runGuest(request.options, host);
   }
@@ -39,8 +42,15 @@ async function deviceHelp(driver: string): Promise<number> {
 
 const note = (text: string): void => void process.stderr.write(`viaduct: ${text}\n`);
 
+async function openTrace({ trace }: RunOptions): Promise<AsyncDisposable | undefined> {
+  if (trace === undefined) return undefined;
+  const { openRunTrace } = await import("./run-trace.ts");
+  return openRunTrace(trace, note);
+}
+
 async function runGuest(options: RunOptions, host?: RunHost): Promise<number> {
   using events = openRunEvents(options.json);
+  await using _trace = await openTrace(options);
   const { Machine } = await import("../machine/machine.ts");
   const { nativeSyscalls } = await import("../sys/native.ts");
   events.emit("loaded");

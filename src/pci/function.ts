@@ -16,6 +16,7 @@ import { IntxPin } from "./intx.ts";
 import type { MsiCapability } from "./msi.ts";
 import type { MsixCapability } from "./msix.ts";
 import type { IntxRoute, MsiMessage } from "./platform.ts";
+import { privateConfigMemory } from "./shared-config.ts";
 
 export interface PciFunctionOptions {
   readonly name: string;
@@ -25,6 +26,8 @@ export interface PciFunctionOptions {
   readonly configSize?: ConfigSize;
   /** Header type bit 7: other functions of the slot exist. */
   readonly multifunction?: boolean;
+  /** Brings every read to the main thread; by default a vCPU's thread answers what it can. */
+  readonly forwardReads?: boolean;
 }
 
 const PM_CAPABILITY_SIZE = 8;
@@ -60,7 +63,8 @@ export class PciFunction implements Disposable {
     this.bus = options.bus;
     this.devfn = options.devfn;
     this.multifunction = options.multifunction ?? false;
-    const memory = this.bus.root.sharedConfig.allocate();
+    const { sharedConfig } = this.bus.root;
+    const memory = options.forwardReads ? privateConfigMemory() : sharedConfig.allocate();
     this.config = new ConfigSpace(this.name, options.configSize ?? 4096, memory);
     this.bars = new Bars(this);
     this.intx = new IntxPin(this);

@@ -53,6 +53,11 @@ export function decodeConfigAddress(
   return { bdf: (latch >>> 8) & 0xffff, offset: (latch & 0xfc) | (port & 3) };
 }
 
+/** Memory that is no slot: reads of it are forwarded to the main thread. */
+export function privateConfigMemory(): ConfigMemory {
+  return { buffer: new SharedArrayBuffer(SHARED_BYTES), byteOffset: 0 };
+}
+
 /** The main thread's side: gives slots out and keeps the index. */
 export class SharedConfig {
   readonly buffer = new SharedArrayBuffer(SLOTS_OFFSET + SLOT_COUNT * SHARED_BYTES);
@@ -66,9 +71,7 @@ export class SharedConfig {
    */
   allocate(): ConfigMemory {
     const slot = this.#free.pop();
-    if (slot === undefined) {
-      return { buffer: new SharedArrayBuffer(SHARED_BYTES), byteOffset: 0 };
-    }
+    if (slot === undefined) return privateConfigMemory();
     return { buffer: this.buffer, byteOffset: SLOTS_OFFSET + slot * SHARED_BYTES };
   }
 

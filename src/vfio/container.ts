@@ -25,6 +25,7 @@ import type { Syscalls } from "../sys/syscalls.ts";
 import { DmaListener } from "./dma-listener.ts";
 import { errnoText } from "./errno-text.ts";
 import { type AddressSpaceRecord, remove, type VfioState } from "./state.ts";
+import * as trace from "./trace.ts";
 import { Type1Space } from "./type1.ts";
 
 const CONTAINER_PATH = "/dev/vfio/vfio";
@@ -132,6 +133,7 @@ export class Container {
     unsetContainer(this.#state, group.fd, group.number);
     if (!last) return;
     this.space[Symbol.dispose]();
+    trace.vfio_disconnect_container.emit({ fd: this.fd });
     this.#fd[Symbol.dispose]();
     remove(this.#record.containers, this);
     this.#state.dropIfEmpty(this.#record);

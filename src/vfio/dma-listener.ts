@@ -14,6 +14,7 @@ import { dmaMapError } from "./dma-error.ts";
 import type { DmaSpace } from "./dma-space.ts";
 import { errnoText } from "./errno-text.ts";
 import { type Report, rateLimited, reportToStderr } from "./report.ts";
+import * as trace from "./trace.ts";
 
 /**
  * Set on a region's owner whose memory is misaligned by design and never a target of DMA (a TPM
@@ -67,9 +68,22 @@ export class DmaListener implements MemoryListener {
   }
 
   add(section: Section): void {
-    const range = this.#rangeToMap(section);
-    if (range === undefined) return;
+    if (!isMappable(section)) {
+      traceSkip("region_add", section);
+      return;
+    }
+    if (!this.#isAligned(section, this.#reportPlacement)) return;
+    const range = this.#range(section);
+    if (range === undefined || !this.#fits(section, range)) {
+      traceNotMapped(section, range ? this.#iommuPage : this.#hostPage);
+      return;
+    }
     const { iova, memory, size } = range;
+    trace.vfio_listener_region_add_ram.emit({
+      iova_start: iova,
+      iova_end: iova + size - 1n,
+      vaddr: memory.hva,
+    });
     try {
       this.#space.map(iova, memory, size, { write: !section.readOnly });
     } catch (cause) {
@@ -78,9 +92,16 @@ export class DmaListener implements MemoryListener {
   }
 
   remove(section: Section): void {
-    const range = this.#rangeToMap(section, () => {});
+    if (!isMappable(section)) {
+      traceSkip("region_del", section);
+      return;
+    }
+    if (!this.#isAligned(section, () => {})) return;
+    const range = this.#range(section);
     if (range === undefined) return;
     const { iova, size } = range;
+    trace.vfio_listener_region_del.emit({ start: iova, end: iova + size - 1n });
+    if (!this.#fits(section, range)) return;
     try {
       this.#space.unmap(iova, size);
     } catch (error) {
@@ -91,32 +112,33 @@ export class DmaListener implements MemoryListener {
     }
   }
 
-  /** Filter, range, and the rule for device memory; undefined when nothing is to be mapped. */
-  #rangeToMap(section: Section, report = this.#reportPlacement): DmaRange | undefined {
-    if (!isMappable(section)) return undefined;
-    if (!this.#isAligned(section, report)) return undefined;
-    const range = this.#range(section);
-    if (range === undefined) return undefined;
-    // A BAR smaller than the IOMMU's page cannot be a target of peer-to-peer DMA: not an error.
-    const isBar = section.region.kind === "ram-device";
-    const fits = range.iova % this.#iommuPage === 0n && range.size % this.#iommuPage === 0n;
-    return isBar && !fits ? undefined : range;
+  /** A BAR smaller than the IOMMU's page cannot be a target of peer-to-peer DMA: not an error. */
+  #fits({ region }: Section, { iova, size }: DmaRange): boolean {
+    if (region.kind !== "ram-device") return true;
+    return iova % this.#iommuPage === 0n && size % this.#iommuPage === 0n;
   }
 
   #isAligned(section: Section, report: Report): boolean {
     const { address, offsetInRegion, region } = section;
     if (address % this.#hostPage === offsetInRegion % this.#hostPage) return true;
     const owner = region.owner as Partial<MisalignedByDesign> | undefined;
-    if (owner?.misalignedByDesign !== true) {
-      report(
-        `${region.name}: not mapped for DMA: address ${hex(address)} and offset` +
-          ` ${hex(offsetInRegion)} differ within a page of ${hex(this.#hostPage)}`,
-      );
+    if (owner?.misalignedByDesign === true) {
+      trace.vfio_known_safe_misalignment.emit({
+        name: region.name,
+        iova: address,
+        offset_within_region: offsetInRegion,
+        page_size: this.#hostPage,
+      });
+      return false;
     }
+    report(
+      `${region.name}: not mapped for DMA: address ${hex(address)} and offset` +
+        ` ${hex(offsetInRegion)} differ within a page of ${hex(this.#hostPage)}`,
+    );
     return false;
   }
 
-  /** Rounds inwards to host pages: a fragment at either end is not mapped. */
+  /** Rounds inwards to host pages, a fragment at either end stays out; undefined: no page left. */
   #range(section: Section): DmaRange | undefined {
     const { address, offsetInRegion, region, size } = section;
     const iova = alignUp(address as bigint, this.#hostPage);
@@ -156,6 +178,16 @@ export class DmaListener implements MemoryListener {
       .filter((section) => section.region.kind !== "ram-device" && isMappable(section))
       .reduce((sum, { size }) => sum + size, 0n);
   }
+}
+
+function traceSkip(name: "region_add" | "region_del", { address, size }: Section): void {
+  trace.vfio_listener_region_skip.emit({ name, start: address, end: address + size - 1n });
+}
+
+function traceNotMapped({ region, address, size }: Section, page_size: bigint): void {
+  if (region.kind !== "ram-device") return;
+  const { name } = region;
+  trace.vfio_listener_region_add_no_dma_map.emit({ name, iova: address, size, page_size });
 }
 
 /**

@@ -20,6 +20,7 @@ import { errnoText } from "./errno-text.ts";
 import { groupMembers, holdersOf } from "./host-node.ts";
 import { KernelDevice } from "./kernel-device.ts";
 import { remove, type VfioState } from "./state.ts";
+import * as trace from "./trace.ts";
 
 /** What an errno of VFIO_GROUP_GET_DEVICE_FD means to a user. */
 const REFUSALS: Readonly<Record<string, ViaductErrorCode>> = {
@@ -126,6 +127,7 @@ export class Group {
     if (this.devices.length > 0 || this.fd < 0) return;
     this.container.leave(this);
     this.#state.removeGroup(this);
+    trace.vfio_put_group.emit({ fd: this.fd });
     this.#fd[Symbol.dispose]();
   }
 

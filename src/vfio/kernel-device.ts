@@ -34,6 +34,7 @@ import { Owner } from "../sys/owner.ts";
 import { check } from "../sys/sys-error.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import type { DeviceInfo, IrqAction, IrqInfo, RegionInfo, VfioDevice } from "./device.ts";
+import * as trace from "./trace.ts";
 
 const ACTIONS: Readonly<Record<IrqAction, number>> = {
   mask: VFIO_IRQ_SET_ACTION_MASK,
@@ -73,7 +74,12 @@ export class KernelDevice implements VfioDevice {
     using owner = new Owner();
     owner.defer(release);
     const owned = owner.own(new OwnedFd(sys, fd));
-    return new KernelDevice(sys, name, owned, deviceInfo(sys, fd), owner.move());
+    const info = deviceInfo(sys, fd);
+    const { flags, numRegions, numIrqs } = info;
+    const counts = { num_regions: numRegions, num_irqs: numIrqs };
+    trace.vfio_get_device.emit({ name, flags, ...counts });
+    owner.defer(() => trace.vfio_put_base_device.emit({ fd }));
+    return new KernelDevice(sys, name, owned, info, owner.move());
   }
 
   get fd(): number {
@@ -215,7 +221,10 @@ export function findRegion(
     } catch {
       continue;
     }
-    if (info.type?.type === wanted.type && info.type.subtype === wanted.subtype) return info;
+    if (!info.type) continue;
+    const { type, subtype } = info.type;
+    trace.vfio_get_dev_region.emit({ name: device.name, index, type, subtype });
+    if (type === wanted.type && subtype === wanted.subtype) return info;
   }
   return undefined;
 }

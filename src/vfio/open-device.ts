@@ -11,12 +11,14 @@ import { findHostNode, type HostAddress, type HostNode } from "./host-node.ts";
 import type { KernelDevice } from "./kernel-device.ts";
 import type { VfioState } from "./state.ts";
 
-export interface OpenKernelDeviceRequest extends HostAddress {
+export interface AttachRequest {
   /** Secret shared with the user of the physical function (`vf-token`). */
   readonly vfToken?: string;
   /** `x-balloon-allowed`: only for mediated devices. */
   readonly balloonAllowed?: boolean;
 }
+
+export interface OpenKernelDeviceRequest extends HostAddress, AttachRequest {}
 
 export interface AttachedDevice {
   /** The owner of everything: disposing it closes the device and leaves the group. */
@@ -35,6 +37,16 @@ export function openKernelDevice(
   request: OpenKernelDeviceRequest,
 ): AttachedDevice {
   const node = findHostNode(request, state.roots);
+  return attachKernelDevice(state, addressSpace, node, request);
+}
+
+/** The same for a device that was found before. @throws {ViaductError} as `openKernelDevice` */
+export function attachKernelDevice(
+  state: VfioState,
+  addressSpace: AddressSpace,
+  node: HostNode,
+  request: AttachRequest,
+): AttachedDevice {
   try {
     return attach(state, addressSpace, request, node);
   } catch (error) {
@@ -50,7 +62,7 @@ export function openKernelDevice(
 function attach(
   state: VfioState,
   addressSpace: AddressSpace,
-  request: OpenKernelDeviceRequest,
+  request: AttachRequest,
   node: HostNode,
 ): AttachedDevice {
   const { vfToken, balloonAllowed = false } = request;

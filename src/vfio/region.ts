@@ -15,9 +15,11 @@ import { hex } from "../memory/address.ts";
 import { type IoHandler, MemoryRegion } from "../memory/region.ts";
 import { Mapping } from "../sys/mapping.ts";
 import { Owner } from "../sys/owner.ts";
+import { SysError } from "../sys/sys-error.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import type { RegionInfo, VfioDevice } from "./device.ts";
 import { type Report, rateLimited, reportToStderr } from "./report.ts";
+import * as trace from "./trace.ts";
 
 const HOST_PAGE = 4096;
 /** Largest useful alignment of a mapping: the largest huge page (spec/pci.md 8.6). */
@@ -54,6 +56,26 @@ export function mmapAreas(info: RegionInfo): RegionArea[] {
   return [{ offset: 0, size: info.size }];
 }
 
+/**
+ * Asks what a region is, and traces the answer.
+ * @param name what traces call it: `0000:01:00.0 BAR 0`
+ * @throws {SysError} VFIO_DEVICE_GET_REGION_INFO
+ */
+export function askRegion(device: VfioDevice, index: number, name: string): RegionInfo {
+  const info = device.regionInfo(index);
+  const { flags, fdOffset, size, sparseAreas } = info;
+  if (sparseAreas && (flags & VFIO_REGION_INFO_FLAG_MMAP) !== 0) {
+    const nr_areas = sparseAreas.length;
+    trace.vfio_region_sparse_mmap_header.emit({ name: device.name, index, nr_areas });
+    sparseAreas.forEach((area, i) => {
+      const end = area.offset + area.size - 1;
+      if (area.size > 0) trace.vfio_region_sparse_mmap_entry.emit({ i, start: area.offset, end });
+    });
+  }
+  trace.vfio_region_setup.emit({ dev: device.name, index, name, flags, offset: fdOffset, size });
+  return info;
+}
+
 export class VfioRegion implements Disposable {
   readonly info: RegionInfo;
   /** The whole region for the memory tree; its size may be raised (sub-page BARs). */
@@ -68,6 +90,7 @@ export class VfioRegion implements Disposable {
   readonly #slices = [1, 2, 4, 8].map((width) => this.#buffer.subarray(0, width));
   #mmaps: RegionMmap[] = [];
   #mapped = new Owner();
+  #finalized = false;
 
   constructor(device: VfioDevice, info: RegionInfo, options: VfioRegionOptions) {
     this.device = device;
@@ -97,14 +120,13 @@ export class VfioRegion implements Disposable {
     const readable = (flags & VFIO_REGION_INFO_FLAG_READ) !== 0 ? PROT_READ : 0;
     const writable = (flags & VFIO_REGION_INFO_FLAG_WRITE) !== 0 ? PROT_WRITE : 0;
     const mmaps = areas.map((area, i): RegionMmap => {
-      const fd = this.device.fd;
+      const name = `${this.#name} mmap ${i}`;
       const offset = fdOffset + area.offset;
-      const align = alignmentOf(area.size);
-      const request = { fd, offset, length: area.size, prot: readable | writable };
-      const mapping = owner.own(
-        Mapping.map(sys, { ...request, flags: MAP_SHARED, ...(align > HOST_PAGE && { align }) }),
-      );
-      const region = new MemoryRegion(`${this.#name} mmap ${i}`, "ram-device", BigInt(area.size), {
+      const mapping = owner.own(this.#mapArea(sys, area, readable | writable));
+      const traced = { name, offset: area.offset, end: area.offset + area.size - 1 };
+      trace.vfio_region_mmap.emit(traced);
+      owner.defer(() => trace.vfio_region_unmap.emit(traced));
+      const region = new MemoryRegion(name, "ram-device", BigInt(area.size), {
         ...this.#memoryOptions(mapping, offset),
         handler: this.#handler(area.offset),
       });
@@ -120,6 +142,7 @@ export class VfioRegion implements Disposable {
 
   /** Lets guest accesses reach the mapped areas, or traps all of them (INTx). Mappings stay. */
   setMmapsEnabled(enabled: boolean): void {
+    trace.vfio_region_mmaps_set_enabled.emit({ name: this.#name, enabled });
     for (const { region } of this.#mmaps) region.setEnabled(enabled);
   }
 
@@ -128,8 +151,11 @@ export class VfioRegion implements Disposable {
     if (!this.#transfer("read", offset, size)) return size === 4 ? 0xffffffff : 2 ** (8 * size) - 1;
     // Little-endian on the wire, whatever the host is.
     const view = this.#view;
-    if (size === 4) return view.getUint32(0, true);
-    return size === 2 ? view.getUint16(0, true) : view.getUint8(0);
+    let data = view.getUint8(0);
+    if (size === 4) data = view.getUint32(0, true);
+    else if (size === 2) data = view.getUint16(0, true);
+    if (trace.vfio_region_read.enabled) this.#traceRead(offset, size, data);
+    return data;
   }
 
   write(offset: number, size: 1 | 2 | 4, value: number): void {
@@ -137,22 +163,60 @@ export class VfioRegion implements Disposable {
     else if (size === 2) this.#view.setUint16(0, value, true);
     else this.#view.setUint8(0, value);
     this.#transfer("write", offset, size);
+    if (trace.vfio_region_write.enabled) this.#traceWrite(offset, size, value);
   }
 
   read64(offset: number): bigint {
     if (!this.#transfer("read", offset, 8)) return 0xffff_ffff_ffff_ffffn;
-    return this.#view.getBigUint64(0, true);
+    const data = this.#view.getBigUint64(0, true);
+    if (trace.vfio_region_read.enabled) this.#traceRead(offset, 8, data);
+    return data;
   }
 
   write64(offset: number, value: bigint): void {
     this.#view.setBigUint64(0, value, true);
     this.#transfer("write", offset, 8);
+    if (trace.vfio_region_write.enabled) this.#traceWrite(offset, 8, value);
   }
 
   /** Takes the overlays out of the memory tree and unmaps them. Idempotent. */
   [Symbol.dispose](): void {
+    if (this.#finalized) return;
+    this.#finalized = true;
+    const traced = { name: this.device.name, index: this.info.index };
+    trace.vfio_region_exit.emit(traced);
     this.#mapped[Symbol.dispose]();
     this.#mmaps = [];
+    trace.vfio_region_finalize.emit(traced);
+  }
+
+  #traceRead(addr: number, size: number, data: number | bigint): void {
+    const { name } = this.device;
+    trace.vfio_region_read.emit({ name, index: this.info.index, addr, size, data });
+  }
+
+  #traceWrite(addr: number, size: number, data: number | bigint): void {
+    const { name } = this.device;
+    trace.vfio_region_write.emit({ name, index: this.info.index, addr, data, size });
+  }
+
+  #mapArea(sys: Syscalls, { offset, size }: RegionArea, prot: number): Mapping {
+    const align = alignmentOf(size);
+    try {
+      return Mapping.map(sys, {
+        fd: this.device.fd,
+        offset: this.info.fdOffset + offset,
+        length: size,
+        prot,
+        flags: MAP_SHARED,
+        ...(align > HOST_PAGE && { align }),
+      });
+    } catch (error) {
+      const fault = error instanceof SysError ? -error.errno : 0;
+      const { index } = this.info;
+      trace.vfio_region_mmap_fault.emit({ name: this.#name, index, offset, size, fault });
+      throw error;
+    }
   }
 
   /** Accesses from `base` on; over a mapped area, those that this process makes itself. */

@@ -36,6 +36,7 @@ import { askWithArgsz, capabilityChain } from "../sys/argsz.ts";
 import { check } from "../sys/sys-error.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import type { DmaSpace, IovaRange } from "./dma-space.ts";
+import * as trace from "./trace.ts";
 
 /** Mappings a container allows when it does not say: the default of `dma_entry_limit`. */
 export const MAPPING_LIMIT_DEFAULT = 65535;
@@ -108,6 +109,12 @@ function dirtyTracking(
 export function dirtyBitmapBytes(size: bigint, page: bigint): number {
   const pages = (size + page - 1n) / page;
   return Number((pages + 63n) / 64n) * 8;
+}
+
+function countBits(bitmap: Uint8Array): number {
+  let count = 0;
+  for (let byte of bitmap) for (; byte !== 0; byte &= byte - 1) count++;
+  return count;
 }
 
 export class Type1Space implements DmaSpace {
@@ -203,6 +210,17 @@ export class Type1Space implements DmaSpace {
     get.bitmap.data = BigInt(this.#sys.addressOf(bitmap));
     const result = this.#sys.ioctl(this.#container.fd, VFIO_IOMMU_DIRTY_PAGES, arg);
     check(result, `VFIO_IOMMU_DIRTY_PAGES GET_BITMAP iova ${hex(iova)} size ${hex(size)}`);
+    if (trace.vfio_get_dirty_bitmap.enabled) {
+      trace.vfio_get_dirty_bitmap.emit({
+        fd: this.#container.fd,
+        iova,
+        size,
+        bitmap_size: bitmap.length,
+        // Guest memory is mapped where it is.
+        start: iova,
+        dirty_pages: countBits(bitmap),
+      });
+    }
     return bitmap;
   }
 
@@ -219,6 +237,7 @@ export class Type1Space implements DmaSpace {
     const wraps = iova + size === WHOLE_SPACE && size > this.smallestPage;
     if (result === EINVAL && wraps && this.type === VFIO_TYPE1v2_IOMMU) {
       // Linux 4.15 to 4.20 compute the last page's end as 0 and refuse; all but it will do.
+      trace.vfio_dma_unmap_overflow_workaround.emit({});
       arg.argsz = vfio_iommu_type1_dma_unmap.size;
       arg.iova = iova;
       arg.size = size - this.smallestPage;

@@ -82,7 +82,6 @@ export function readMsixLayout(question: MsixQuestion, offset: number): MsixLayo
     table_bar: tableBar,
     offset: tableOffset,
     entries,
-    noresize,
   });
   return { offset, entries, tableBar, tableOffset, pbaBar, pbaOffset, noresize };
 }

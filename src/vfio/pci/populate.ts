@@ -18,6 +18,7 @@ import { hex } from "../../memory/address.ts";
 import { ViaductError } from "../../sys/sys-error.ts";
 import type { RegionInfo, VfioDevice } from "../device.ts";
 import { errnoText } from "../errno-text.ts";
+import { askRegion } from "../region.ts";
 import type { Report } from "../report.ts";
 import * as trace from "./trace.ts";
 
@@ -45,10 +46,13 @@ export function populate(
   options: { wantVga: boolean; report: Report },
 ): DeviceFacts {
   refuseOther(device);
-  const bars = Array.from({ length: BAR_COUNT }, (_, index) =>
-    regionInfo(device, VFIO_PCI_BAR0_REGION_INDEX + index),
+  const bars = Array.from({ length: BAR_COUNT }, (_, bar) => {
+    const index = VFIO_PCI_BAR0_REGION_INDEX + bar;
+    return answered(index, () => askRegion(device, index, `${device.name} BAR ${bar}`));
+  });
+  const config = answered(VFIO_PCI_CONFIG_REGION_INDEX, () =>
+    device.regionInfo(VFIO_PCI_CONFIG_REGION_INDEX),
   );
-  const config = regionInfo(device, VFIO_PCI_CONFIG_REGION_INDEX);
   trace.vfio_populate_device_config.emit({
     name: device.name,
     size: config.size,
@@ -74,9 +78,9 @@ function refuseOther({ info }: VfioDevice): void {
   }
 }
 
-function regionInfo(device: VfioDevice, index: number): RegionInfo {
+function answered(index: number, ask: () => RegionInfo): RegionInfo {
   try {
-    return device.regionInfo(index);
+    return ask();
   } catch (cause) {
     throw new ViaductError(
       "REGION_FAILED",

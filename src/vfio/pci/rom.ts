@@ -109,7 +109,8 @@ class DeviceRom implements Rom {
     if (this.#image === undefined && !this.#failed) this.#load();
     const image = this.#image;
     const value = image ? readLittleEndian(image, offset, size) : allOnes(size);
-    trace.vfio_rom_read.emit({ name: this.#fn.name, addr: offset, size, data: value });
+    const point = trace.vfio_rom_read;
+    if (point.enabled) point.emit({ name: this.#fn.name, addr: offset, size, data: value });
     return value;
   }
 

@@ -13,7 +13,8 @@ import { Owner } from "../../sys/owner.ts";
 import { SysError, ViaductError } from "../../sys/sys-error.ts";
 import type { Syscalls } from "../../sys/syscalls.ts";
 import type { VfioDevice } from "../device.ts";
-import { openKernelDevice } from "../open-device.ts";
+import { findHostNode } from "../host-node.ts";
+import { attachKernelDevice } from "../open-device.ts";
 import { type Report, rateLimited } from "../report.ts";
 import type { ResetParticipant } from "../reset-coordinator.ts";
 import { AssignedBars } from "./bars.ts";
@@ -28,6 +29,7 @@ import { type DeviceFacts, populate } from "./populate.ts";
 import type { VfioPciProperties } from "./properties.ts";
 import { realize } from "./realize.ts";
 import { type ResetFacts, resetDevice } from "./reset.ts";
+import * as trace from "./trace.ts";
 import type { VectorHost } from "./vector.ts";
 import type { LegacyVga } from "./vga.ts";
 
@@ -108,6 +110,8 @@ export class VfioPciFunction extends PciFunction implements ResetParticipant {
         devfn,
         multifunction: options.properties.multifunction,
         configSize: facts.config.size === CONVENTIONAL_CONFIG_SIZE ? 256 : 4096,
+        // A vCPU's thread would answer reads without a trace.
+        forwardReads: trace.vfio_pci_read_config.enabled,
       });
       fn.#owner.own(owner.move());
       owner.own(fn);
@@ -194,9 +198,14 @@ function openDevice({ env, properties }: VfioPciOptions): VfioDevice {
     });
   }
   const vfToken = properties["vf-token"];
-  return openKernelDevice(env.vfio, env.addressSpace, {
+  const address = {
     ...(host !== undefined && { host }),
     ...(sysfsdev !== undefined && { sysfsdev }),
+  };
+  const node = findHostNode(address, env.vfio.roots);
+  trace.vfio_mdev.emit({ name: node.name, is_mdev: node.isMediated });
+  trace.vfio_realize.emit({ name: node.name, group_id: node.groupNumber });
+  return attachKernelDevice(env.vfio, env.addressSpace, node, {
     ...(vfToken !== undefined && { vfToken }),
     balloonAllowed: properties["x-balloon-allowed"],
   }).device;

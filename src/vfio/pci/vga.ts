@@ -75,12 +75,14 @@ export class LegacyVga implements Disposable {
     return {
       read: (offset, size) => {
         const data = this.read(address + offset, size);
-        trace.vfio_vga_read.emit({ addr: address + offset, size, data });
+        const point = trace.vfio_vga_read;
+        if (point.enabled) point.emit({ addr: address + offset, size, data });
         return data;
       },
       write: (offset, size, value) => {
         this.write(address + offset, size, value);
-        trace.vfio_vga_write.emit({ addr: address + offset, data: value, size });
+        const point = trace.vfio_vga_write;
+        if (point.enabled) point.emit({ addr: address + offset, data: value, size });
       },
     };
   }

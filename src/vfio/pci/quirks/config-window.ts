@@ -113,12 +113,14 @@ export function layMirror(
         // Some devices care that the register was read.
         region.read(place.offset + offset, size);
         const data = fn.readConfig(base + offset, size);
-        trace.vfio_quirk_generic_mirror_read.emit({ ...named, addr: base + offset, data });
+        const point = trace.vfio_quirk_generic_mirror_read;
+        if (point.enabled) point.emit({ ...named, addr: base + offset, data });
         return data;
       },
       write: (offset, size, value) => {
         fn.writeConfig(base + offset, size, value);
-        trace.vfio_quirk_generic_mirror_write.emit({ ...named, addr: base + offset, data: value });
+        const point = trace.vfio_quirk_generic_mirror_write;
+        if (point.enabled) point.emit({ ...named, addr: base + offset, data: value });
         written?.(base + offset, size, value);
       },
     },
