@@ -60,6 +60,13 @@ export const command: CommandDefinition = {
       offers: ["full", "split"],
     },
     {
+      flags: ["--qmp"],
+      value: "SOCKET",
+      about: `control socket, a Unix socket that speaks QEMU's machine protocol:
+        unix:PATH[,server=on][,wait=on|off]; with wait=on the guest starts when a client has come`,
+      offers: ["unix:"],
+    },
+    {
       flags: ["--json"],
       value: "FILE",
       optionalValue: true,
@@ -125,6 +132,12 @@ export type SerialOption =
   | { readonly kind: "none" }
   | { readonly kind: "file"; readonly path: string };
 
+export interface QmpOption {
+  readonly path: string;
+  /** The guest starts when a client has connected. */
+  readonly wait: boolean;
+}
+
 export interface RunOptions {
   readonly kernel: string;
   readonly initrd: string | undefined;
@@ -135,6 +148,7 @@ export interface RunOptions {
   readonly devices: readonly DeviceOption[];
   readonly serial: SerialOption;
   readonly noReboot: boolean;
+  readonly qmp: QmpOption | undefined;
   /** Undefined: no events; "": to stdout. */
   readonly json: string | undefined;
   readonly trace: TraceOptions | undefined;
@@ -165,6 +179,7 @@ export function runRequest(parsed: ParsedCommand): RunRequest {
     devices,
     serial: parseSerial(parsed.value("--serial") ?? "stdio"),
     noReboot: parsed.has("--no-reboot"),
+    qmp: parseQmp(parsed.value("--qmp")),
     json: parsed.value("--json"),
     trace,
   };
@@ -193,4 +208,22 @@ function parseSerial(text: string): SerialOption {
   if (text === "stdio" || text === "none") return { kind: text };
   if (text.startsWith("file:") && text.length > 5) return { kind: "file", path: text.slice(5) };
   throw usageError(`--serial ${text}: no such place`, "Choose stdio, file:PATH or none.");
+}
+
+/** As QEMU's: who says `server=on` and nothing of `wait` waits for a client. */
+function parseQmp(text: string | undefined): QmpOption | undefined {
+  if (text === undefined) return undefined;
+  const refuse = (why: string) =>
+    usageError(`--qmp ${text}: ${why}`, "Write unix:PATH,server=on,wait=off");
+  const [socket = "", ...parts] = text.split(",");
+  const path = /^unix:(.+)$/.exec(socket)?.[1];
+  if (path === undefined) throw refuse("not a Unix socket");
+  const given = new Map<string, boolean>();
+  for (const part of parts) {
+    const [, name, value = "on"] = /^(server|wait)(?:=(on|off))?$/.exec(part) ?? [];
+    if (name === undefined) throw refuse(`cannot take ${part}`);
+    given.set(name, value === "on");
+  }
+  if (given.get("server") === false) throw refuse("the socket is always a server's");
+  return { path, wait: given.get("wait") ?? given.has("server") };
 }

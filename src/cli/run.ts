@@ -3,6 +3,7 @@
 import type { Console, ConsoleCommand } from "../machine/console.ts";
 import type { MachineEnd } from "../machine/life.ts";
 import type { Machine } from "../machine/machine.ts";
+import type { QmpServer } from "../machine/qmp/server.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import type { HostRoots } from "../vfio/host-node.ts";
 import { EXIT } from "./exit-status.ts";
@@ -59,16 +60,23 @@ async function runGuest(options: RunOptions, host?: RunHost): Promise<number> {
     ...options,
     ...(host && { roots: host.roots }),
     serial: serial.sink,
+    stayOnError: options.qmp !== undefined,
     onEvent: (event) => {
       if (event.type === "state") events.emit("run-state", { state: event.state });
+      control?.tell(event);
     },
     onNote: note,
   });
   events.emit("created");
   const signals = onSignals(machine, events);
+  let control: QmpServer | undefined;
   let end: MachineEnd;
   let console: Console | undefined;
   try {
+    if (options.qmp !== undefined) {
+      control = await openControl(machine, options.qmp.path);
+      if (options.qmp.wait) await Promise.race([control.firstClient, machine.ended]);
+    }
     await machine.start();
     const { kernel, cpus, ramSize } = options;
     events.emit("started", { kernel, cpus, ramSize });
@@ -77,9 +85,15 @@ async function runGuest(options: RunOptions, host?: RunHost): Promise<number> {
   } finally {
     console?.[Symbol.dispose]();
     signals[Symbol.dispose]();
+    await control?.[Symbol.asyncDispose]();
     await machine.close();
   }
   return report(end, machine, events);
+}
+
+async function openControl(machine: Machine, path: string): Promise<QmpServer> {
+  const { QmpServer } = await import("../machine/qmp/server.ts");
+  return QmpServer.open(machine, path);
 }
 
 /** Loaded after the guest runs: nobody types before that. */

@@ -20,6 +20,12 @@ export interface PciBridgeOptions extends PciFunctionOptions {
   readonly isPort: boolean;
 }
 
+/** Both ends are in it; empty where `last` lies below `base`. */
+export interface AddressRange {
+  readonly base: bigint;
+  readonly last: bigint;
+}
+
 /** A part of the secondary bus's addresses that the primary bus sees. */
 class Window {
   readonly #region: MemoryRegion;
@@ -95,6 +101,26 @@ export class PciBridge extends PciFunction implements UpstreamBridge {
     return (control & pci.PCI_BRIDGE_CTL_BUS_RESET) === 0;
   }
 
+  /** What the window registers say, whether or not the bridge decodes. */
+  get windowRanges(): { io: AddressRange; memory: AddressRange; prefetch: AddressRange } {
+    const { config } = this;
+    const word = (offset: number) => BigInt(config.read(offset, 2));
+    const upper = (offset: number) => BigInt(config.read(offset, 4)) << 32n;
+    const ioAddress = (offset: number) => (BigInt(config.bytes[offset]!) & 0xf0n) << 8n;
+    const address = (offset: number) => (word(offset) & 0xfff0n) << 16n;
+    return {
+      io: { base: ioAddress(pci.PCI_IO_BASE), last: ioAddress(pci.PCI_IO_LIMIT) | 0xfffn },
+      memory: {
+        base: address(pci.PCI_MEMORY_BASE),
+        last: address(pci.PCI_MEMORY_LIMIT) | 0xfffffn,
+      },
+      prefetch: {
+        base: upper(pci.PCI_PREF_BASE_UPPER32) | address(pci.PCI_PREF_MEMORY_BASE),
+        last: upper(pci.PCI_PREF_LIMIT_UPPER32) | address(pci.PCI_PREF_MEMORY_LIMIT) | 0xfffffn,
+      },
+    };
+  }
+
   override applyConfigWrite(offset: number, length: number, value: number): void {
     const numbersBefore = this.config.read(pci.PCI_PRIMARY_BUS, 4);
     const forwardsBefore = this.forwards;
@@ -136,28 +162,16 @@ export class PciBridge extends PciFunction implements UpstreamBridge {
   }
 
   #updateWindows(): void {
-    const { config } = this;
-    const command = config.read(pci.PCI_COMMAND, 2);
+    const command = this.config.read(pci.PCI_COMMAND, 2);
     const decodes = this.decodes;
-    const word = (offset: number) => BigInt(config.read(offset, 2));
-    const long = (offset: number) => BigInt(config.read(offset, 4));
-    const show = (window: Window, enable: number, base: bigint, last: bigint) => {
+    const show = (window: Window, enable: number, { base, last }: AddressRange) => {
       const on = decodes && (command & enable) !== 0;
       window.show(on ? base : 1n, on ? last : 0n);
     };
-    const ioBase = (BigInt(config.bytes[pci.PCI_IO_BASE]!) & 0xf0n) << 8n;
-    const ioLast = ((BigInt(config.bytes[pci.PCI_IO_LIMIT]!) & 0xf0n) << 8n) | 0xfffn;
-    show(this.#windows.io, pci.PCI_COMMAND_IO, ioBase, ioLast);
-    const base = (offset: number) => (word(offset) & 0xfff0n) << 16n;
-    const last = (offset: number) => base(offset) | 0xfffffn;
-    const memory = pci.PCI_COMMAND_MEMORY;
-    show(this.#windows.memory, memory, base(pci.PCI_MEMORY_BASE), last(pci.PCI_MEMORY_LIMIT));
-    show(
-      this.#windows.prefetch,
-      memory,
-      (long(pci.PCI_PREF_BASE_UPPER32) << 32n) | base(pci.PCI_PREF_MEMORY_BASE),
-      (long(pci.PCI_PREF_LIMIT_UPPER32) << 32n) | last(pci.PCI_PREF_MEMORY_LIMIT),
-    );
+    const { io, memory, prefetch } = this.windowRanges;
+    show(this.#windows.io, pci.PCI_COMMAND_IO, io);
+    show(this.#windows.memory, pci.PCI_COMMAND_MEMORY, memory);
+    show(this.#windows.prefetch, pci.PCI_COMMAND_MEMORY, prefetch);
   }
 }
 

@@ -30,6 +30,12 @@ export const option = (driver: string, properties: Record<string, string>): Devi
 export const vfioPci = (properties: Record<string, string>): DeviceOption =>
   option("vfio-pci", { host: MSIX, ...properties });
 
+export interface HotPlugHooks {
+  readonly happened?: (type: "device-deleted" | "device-kept", device: PlacedDevice) => void;
+  /** A device reported an error that it cannot recover from. */
+  readonly failed?: (fn: VfioPciFunction) => void;
+}
+
 export class HotPlugMachine implements Disposable {
   readonly machine: TestMachine;
   readonly devices: Devices;
@@ -41,8 +47,11 @@ export class HotPlugMachine implements Disposable {
   now = 0;
   readonly #owner = new Owner();
 
+  readonly #hooks: HotPlugHooks;
+
   /** @param ports properties of rp0 at slot 1, rp1 at slot 2, ... */
-  constructor(ports: ReadonlyArray<Record<string, string>> = [{}]) {
+  constructor(ports: ReadonlyArray<Record<string, string>> = [{}], hooks: HotPlugHooks = {}) {
+    this.#hooks = hooks;
     this.machine = this.#owner.own(
       new TestMachine({
         devices: [
@@ -53,8 +62,10 @@ export class HotPlugMachine implements Disposable {
     );
     const { root, memory } = this.machine;
     this.devices = this.#owner.own(new Devices(root));
-    const named = (what: string) => (device: PlacedDevice) =>
-      void this.events.push(`${what} ${device.id ?? device.path}`);
+    const named = (what: string) => (device: PlacedDevice) => {
+      this.events.push(`${what} ${device.id ?? device.path}`);
+      hooks.happened?.(what === "kept" ? "device-kept" : "device-deleted", device);
+    };
     this.hotPlug = new HotPlug(
       this.devices,
       {
@@ -121,6 +132,7 @@ export class HotPlugMachine implements Disposable {
   get #env(): VfioPciEnvironment {
     return {
       ...this.machine.env,
+      onUnrecoverableError: (fn) => this.#hooks.failed?.(fn),
       onRemovalRequest: (fn) => {
         try {
           this.hotPlug.requestRemovalOf(fn);
