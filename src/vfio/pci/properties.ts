@@ -9,6 +9,7 @@ import { parsePciAddress } from "../host-node.ts";
 
 export type OnOffAuto = "on" | "off" | "auto";
 export type MsixRelocation = "off" | "auto" | "bar0" | "bar1" | "bar2" | "bar3" | "bar4" | "bar5";
+export type IgdCompat = "9.0" | "10.0";
 export type VfioPciDriver = "vfio-pci" | "vfio-pci-nohotplug";
 
 /** Leave the ID as the device has it. */
@@ -128,6 +129,8 @@ const PROPERTIES = {
   "x-igd-gms": property(u32, 0),
   "x-igd-lpc": off,
   "x-igd-legacy-mode": property<OnOffAuto>(onOffAuto, "auto"),
+  /** Which QEMU's set-up of Intel graphics; QEMU has no such property. */
+  "x-igd-compat": property<IgdCompat>(oneOf("9.0", "10.0"), "10.0"),
   "enable-migration": property<OnOffAuto>(onOffAuto, "auto"),
   "x-pre-copy-dirty-page-tracking": property<OnOffAuto>(onOffAuto, "on"),
   "x-device-dirty-page-tracking": property<OnOffAuto>(onOffAuto, "on"),

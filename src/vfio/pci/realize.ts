@@ -21,6 +21,7 @@ import { type MsixLayout, readMsixLayout } from "./msix-layout.ts";
 import { type Relocated, relocateMsix } from "./msix-relocation.ts";
 import { watchErrors, watchRemovalRequests } from "./notifiers.ts";
 import { setUpIgd } from "./quirks/igd.ts";
+import { setUpIgdCompat } from "./quirks/igd-compat.ts";
 import { chooseDeviceReset, setUpQuirks } from "./quirks/set-up.ts";
 import { registerRom } from "./rom.ts";
 import type { VfioPciFunction } from "./vfio-pci.ts";
@@ -54,6 +55,7 @@ export function realize(fn: VfioPciFunction, owner: Owner): void {
   setUpIgd(fn, owner); // Step 18.
   showVga(fn, owner); // Step 19.
   setUpQuirks(fn, owner);
+  setUpIgdCompat(fn); // Step 20.
   emulateMessages(fn); // Step 21.
   enableIntx(fn, owner); // Step 22.
   refuseUnsupported(fn); // Steps 23 and 24.

@@ -98,7 +98,6 @@ class DeviceRom implements Rom {
   readonly size: number;
   readonly #fn: VfioPciFunction;
   #image: Uint8Array | undefined;
-  #failed = false;
 
   constructor(fn: VfioPciFunction, size: number) {
     this.#fn = fn;
@@ -106,7 +105,7 @@ class DeviceRom implements Rom {
   }
 
   read(offset: number, size: number): number {
-    if (this.#image === undefined && !this.#failed) this.#load();
+    if (this.#image === undefined && !this.#fn.romUnreadable) this.#load();
     const image = this.#image;
     const value = image ? readLittleEndian(image, offset, size) : allOnes(size);
     const point = trace.vfio_rom_read;
@@ -120,14 +119,14 @@ class DeviceRom implements Rom {
     try {
       info = fn.device.regionInfo(VFIO_PCI_ROM_REGION_INDEX);
     } catch (error) {
-      this.#failed = true;
+      fn.romUnreadable = true;
       fn.report(`vfio-pci: Error getting ROM info of ${fn.name}: ${String(error)}`);
       return;
     }
     const { size, fdOffset, flags } = info;
     trace.vfio_pci_load_rom.emit({ name: fn.name, size, offset: fdOffset, flags });
     if (size === 0) {
-      this.#failed = true;
+      fn.romUnreadable = true;
       fn.report(
         `vfio-pci: Cannot read device rom at ${fn.name}. Device option ROM contents are ` +
           "probably invalid (check dmesg). Skip option ROM probe with rombar=0, " +

@@ -63,6 +63,8 @@ export class VfioPciFunction extends PciFunction implements ResetParticipant {
   ids: EffectiveIds = { vendor: 0, device: 0, isVga: false };
   /** Legacy VGA ranges, with `x-vga`. */
   vga: LegacyVga | undefined;
+  /** The device's ROM is not to be read (again): it shows all ones. */
+  romUnreadable = false;
   /** Takes AtomicOps bits off the port above, when they were put there for this device. */
   hideAtomicOps: (() => void) | undefined;
   /** Marked at a machine reset: what the function's own reset cannot do. */

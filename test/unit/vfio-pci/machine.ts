@@ -127,6 +127,8 @@ export interface MachineOptions {
 
 export class TestMachine implements Disposable {
   readonly log: string[] = [];
+  /** What was logged while the last function was created. */
+  startLog: string[] = [];
   readonly reports: string[] = [];
   readonly events: string[] = [];
   readonly host: SoftwareHost;
@@ -228,7 +230,7 @@ export class TestMachine implements Disposable {
       env: this.env,
     });
     fn.bus.attach(fn);
-    this.log.length = 0;
+    this.startLog = this.take();
     return fn;
   }
 

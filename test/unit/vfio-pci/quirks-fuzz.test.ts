@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { devfnOf } from "../../../src/pci/bus.ts";
 import { igdSpec } from "../../../src/sim/devices/igd.ts";
 import { radeonSpec } from "../../../src/sim/devices/radeon.ts";
 import { rtl8168Spec } from "../../../src/sim/devices/rtl8168.ts";
@@ -33,12 +34,26 @@ const geforce: PciDeviceSpec = {
   },
 };
 
-const DEVICES: Readonly<Record<string, PciDeviceSpec>> = {
-  GeForce: geforce,
-  Radeon: { ...radeonSpec(BDF), vga: true },
-  RTL8168: rtl8168Spec(BDF),
-  IGD: igdSpec(BDF),
+interface Device {
+  readonly spec: PciDeviceSpec;
+  readonly given?: Readonly<Record<string, string>>;
+  readonly devfn?: number;
+}
+
+const VGA = { "x-vga": "on" };
+const DEVICES: Readonly<Record<string, Device>> = {
+  GeForce: { spec: geforce, given: VGA },
+  Radeon: { spec: { ...radeonSpec(BDF), vga: true }, given: VGA },
+  RTL8168: { spec: rtl8168Spec(BDF) },
+  IGD: { spec: igdSpec(BDF), given: VGA },
+  "IGD of 9.0": {
+    spec: igdSpec(BDF, { rom: new Uint8Array(2048) }),
+    given: { "x-igd-compat": "9.0" },
+    devfn: devfnOf(2),
+  },
 };
+/** The base of stolen memory, which firmware writes. */
+const STOLEN_BASE = 0x5c;
 
 /** Xorshift: the same run every time. */
 function random(seed: number): (below: number) => number {
@@ -51,10 +66,11 @@ function random(seed: number): (below: number) => number {
   };
 }
 
-for (const [name, spec] of Object.entries(DEVICES)) {
+for (const [name, { spec, given, devfn }] of Object.entries(DEVICES)) {
   test(`quirks of a ${name}: ${ACCESSES} random accesses throw nothing and leave nothing`, () => {
     using machine = new TestMachine({ devices: [{ spec, group: 7 }] });
-    using fn = machine.assign(spec.vga ? { "x-vga": "on" } : {});
+    using fn = machine.assign(given, devfn === undefined ? {} : { devfn });
+    if (fn.ids.vendor === 0x8086) fn.writeConfig(STOLEN_BASE, 4, 0x6000_0000);
     const below = random(0x5eed);
     const place = () => {
       for (const index of [0, 1, 2, 4, 5]) {

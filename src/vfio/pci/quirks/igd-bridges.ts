@@ -15,11 +15,14 @@ import { devfnOf, type PciBus } from "../../../pci/bus.ts";
 import { readLittleEndian } from "../../../pci/config-space.ts";
 import { PciFunction } from "../../../pci/function.ts";
 import { identify } from "../../../pci/root-complex.ts";
+import type { Owner } from "../../../sys/owner.ts";
 import { ViaductError } from "../../../sys/sys-error.ts";
 import type { RegionInfo } from "../../device.ts";
 import type { VfioPciFunction } from "../vfio-pci.ts";
+import * as trace from "./trace.ts";
 
 export const LPC_DEVFN = devfnOf(0x1f);
+const HOST_BRIDGE_DEVFN = devfnOf(0);
 const CLASS_BRIDGE_ISA = 0x0601;
 const VENDOR_INTEL = 0x8086;
 
@@ -48,14 +51,27 @@ export class IgdLpcBridge extends PciFunction {
   }
 }
 
-/** @throws {ViaductError} REGION_FAILED */
-export function copyLpcIds(fn: VfioPciFunction, from: RegionInfo, bridge: PciFunction): void {
-  copyWords(fn, from, bridge, LPC_WORDS);
-}
-
-/** @throws {ViaductError} REGION_FAILED */
-export function copyHostIds(fn: VfioPciFunction, from: RegionInfo, bridge: PciFunction): void {
-  copyWords(fn, from, bridge, HOST_WORDS);
+/**
+ * Gives the guest's two bridges the host's IDs; the LPC bridge is made when there is none, and goes
+ * with `owner`.
+ * @param regions where the kernel shows the host's
+ * @throws {ViaductError} REGION_FAILED, DEVICE_UNSUPPORTED without a host bridge
+ */
+export function showBridgeIds(
+  fn: VfioPciFunction,
+  regions: { readonly host: RegionInfo; readonly lpc: RegionInfo },
+  owner: Owner,
+): void {
+  const { bus, name } = fn;
+  const hostBridge = bus.get(HOST_BRIDGE_DEVFN);
+  if (!hostBridge) {
+    throw new ViaductError("DEVICE_UNSUPPORTED", "the guest has no host bridge to show as IGD's");
+  }
+  const lpcBridge = bus.get(LPC_DEVFN) ?? owner.own(IgdLpcBridge.create(bus, LPC_DEVFN));
+  copyWords(fn, regions.lpc, lpcBridge, LPC_WORDS);
+  trace.vfio_pci_igd_lpc_bridge_enabled.emit({ name });
+  copyWords(fn, regions.host, hostBridge, HOST_WORDS);
+  trace.vfio_pci_igd_host_bridge_enabled.emit({ name });
 }
 
 function copyWords(

@@ -29,6 +29,7 @@ const NOTE_SIZE = 4;
 export function patchIgdVbios(fn: VfioPciFunction, image: Uint8Array): void {
   const { vendor, device, isVga } = fn.ids;
   if (vendor !== VENDOR_INTEL || !isVga || !fn.vga) return;
+  if (fn.properties["x-igd-compat"] !== "10.0") return;
   const generation = igdGeneration(device) ?? 0;
   if (generation < 6 || generation > 9) return;
   if (clearStolenMemoryNote(image)) trace.vfio_pci_igd_vbios_patched.emit({ name: fn.name });

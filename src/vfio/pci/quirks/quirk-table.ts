@@ -9,6 +9,7 @@ import type { VfioPciFunction } from "../vfio-pci.ts";
 import { atiBar2Mirror, atiBar4Window, atiPort3c3 } from "./ati.ts";
 import { resetBonaire } from "./bonaire-reset.ts";
 import { igdBar0Mirrors } from "./igd.ts";
+import { igdLegacyMode } from "./igd-compat.ts";
 import { nvidiaBar5Window, nvidiaPorts3d0 } from "./nvidia.ts";
 import { nvidiaBar0Mirrors } from "./nvidia-mirror.ts";
 import type { QuirkSetUp } from "./quirk.ts";
@@ -87,6 +88,7 @@ export const QUIRKS: readonly QuirkRow[] = [
     vga: "ranges",
     setUp: atiBar4Window,
   },
+  { name: "Intel legacy mode of 9.0", vendor: INTEL, bar: 4, vga: "class", setUp: igdLegacyMode },
   {
     name: "NVIDIA BAR 5 window",
     vendor: NVIDIA,

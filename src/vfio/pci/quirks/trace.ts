@@ -125,6 +125,12 @@ export const vfio_ioeventfd_init = new TracePoint("vfio_ioeventfd_init", {
 export const vfio_pci_igd_opregion_enabled = new TracePoint("vfio_pci_igd_opregion_enabled", {
   name: "str",
 });
+export const vfio_pci_igd_bar4_write = new TracePoint("vfio_pci_igd_bar4_write", {
+  name: "str",
+  index: "hex",
+  data: "hex",
+  base: "hex",
+});
 export const vfio_pci_igd_bdsm_enabled = new TracePoint("vfio_pci_igd_bdsm_enabled", {
   name: "str",
   size: "int",
