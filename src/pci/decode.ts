@@ -7,7 +7,8 @@
  * chains that loop or lead outside end the list.
  */
 
-import { decodeExpress, type FunctionContext } from "./decode/express.ts";
+import { decodeExpress } from "./decode/express.ts";
+import type { FunctionContext } from "./decode/express-device2.ts";
 import { EXTENDED_CAPABILITIES } from "./decode/extended.ts";
 import { decodeHeader, type KnownRegion } from "./decode/header.ts";
 import { CapabilityWriter, ConfigReader, hex, type RegisterFields } from "./decode/reader.ts";
