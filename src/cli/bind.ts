@@ -4,7 +4,7 @@
 
 import { checkFree, entryFor, planBind, rulePath, vfioDriverFor } from "../host/binding.ts";
 import { findDevices } from "../host/find-device.ts";
-import { blockersOf, Host } from "../host/host.ts";
+import { Host } from "../host/host.ts";
 import type { HostDevice } from "../host/pci-device.ts";
 import { ViaductError } from "../sys/sys-error.ts";
 import { carryOut, checkChangeable, DRY_RUN, FORCE, journal } from "./change-verb.ts";
@@ -124,10 +124,10 @@ function verify(before: Host, devices: readonly HostDevice[], wanted: string): n
   }
   for (const number of new Set(devices.map((device) => device.group))) {
     const group = number === undefined ? undefined : host.groups.get(number);
-    const blockers = group === undefined ? [] : blockersOf(group);
+    const blockers = group?.blockers ?? [];
     if (blockers.length === 0) continue;
     process.stderr.write(
-      `WARN  group ${number} is not viable yet: ${blockers.map((one) => `${one.address} (${one.driver})`).join(", ")}. Add --group.\n`,
+      `WARN  group ${number} is not viable yet: ${blockers.map((one) => `${one.name} (${one.driver})`).join(", ")}. Add --group.\n`,
     );
   }
   return EXIT.DONE;

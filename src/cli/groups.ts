@@ -5,7 +5,7 @@
 
 import { describe } from "../host/device-text.ts";
 import { findDevices } from "../host/find-device.ts";
-import { blockersOf, type Host, type HostGroup, verdictOf } from "../host/host.ts";
+import { type Host, type HostGroup, verdictOf } from "../host/host.ts";
 import type { HostDevice } from "../host/pci-device.ts";
 import { PciIds } from "../host/pci-ids.ts";
 import { ViaductError } from "../sys/sys-error.ts";
@@ -96,12 +96,12 @@ function select(host: Host, operands: readonly string[]): HostGroup[] {
 
 function groupLines(group: HostGroup, ids: PciIds): string[] {
   const verdict = verdictOf(group);
-  const blockers = blockersOf(group);
+  const blockers = group.blockers;
   const tone = verdict === "viable" ? "good" : verdict === "unbound" ? "quiet" : "warn";
   const why =
     blockers.length === 0
       ? ""
-      : ` (${blockers.map((device) => `${device.address} on ${device.driver}`).join(", ")})`;
+      : ` (${blockers.map(({ name, driver }) => `${name} on ${driver}`).join(", ")})`;
   return [
     `IOMMU group ${group.number}: ${tint(verdict, tone)}${why}`,
     ...group.devices.map(

@@ -3,7 +3,7 @@
  */
 
 import { classText, deviceText, hex } from "../host/device-text.ts";
-import { blockersOf, type HostGroup, verdictOf } from "../host/host.ts";
+import { type HostGroup, verdictOf } from "../host/host.ts";
 import type { Openers } from "../host/openers.ts";
 import type { HostDevice } from "../host/pci-device.ts";
 import type { PciIds } from "../host/pci-ids.ts";
@@ -42,10 +42,7 @@ export function groupJson(group: HostGroup) {
     number: group.number,
     verdict: verdictOf(group),
     devices: group.devices.map((device) => device.address),
-    blockedBy: blockersOf(group).map((device) => ({
-      address: device.address,
-      driver: device.driver ?? null,
-    })),
+    blockedBy: group.blockers.map(({ name, driver }) => ({ name, driver: driver ?? null })),
   };
 }
 

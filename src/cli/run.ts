@@ -1,11 +1,11 @@
 /** `viaduct run`: boots a guest, connects its serial port with the terminal, waits for its end. */
 
+import type { HostTree } from "../host/tree.ts";
 import type { Console, ConsoleCommand } from "../machine/console.ts";
 import type { MachineEnd } from "../machine/life.ts";
 import type { Machine } from "../machine/machine.ts";
 import type { QmpServer } from "../machine/qmp/server.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
-import type { HostRoots } from "../vfio/host-node.ts";
 import { EXIT } from "./exit-status.ts";
 import type { ParsedCommand } from "./parse-command.ts";
 import { openRunEvents, type RunEvents } from "./run-events.ts";
@@ -17,7 +17,7 @@ export { command } from "./run-options.ts";
 /** What a guest runs on, instead of this machine: a software host. */
 export interface RunHost {
   readonly sys: Syscalls;
-  readonly roots: HostRoots;
+  readonly tree: HostTree;
 }
 
 /** @throws {ViaductError} what the host refused; it is then as it was before */
@@ -58,7 +58,7 @@ async function runGuest(options: RunOptions, host?: RunHost): Promise<number> {
   await using serial = openSerial(options, events);
   const machine = await Machine.create(host?.sys ?? nativeSyscalls(), {
     ...options,
-    ...(host && { roots: host.roots }),
+    ...(host && { tree: host.tree }),
     serial: serial.sink,
     stayOnError: options.qmp !== undefined,
     onEvent: (event) => {

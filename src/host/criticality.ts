@@ -7,6 +7,7 @@ import type { Evidence } from "./findings/finding.ts";
 import type { Host } from "./host.ts";
 import { lastAddressIn } from "./pci-address.ts";
 import type { HostDevice } from "./pci-device.ts";
+import { isVfioDriver } from "./viability.ts";
 
 export interface Use {
   /** `critical`: the host loses network, disk or console. */
@@ -114,9 +115,9 @@ function disksUnder(host: Host, name: string, depth: number): string[] {
 
 /** A host that has a display keeps its last one. */
 function displayUses(host: Host, device: HostDevice): Use[] {
-  if (!device.isDisplay || /vfio/.test(device.driver ?? "")) return [];
+  if (!device.isDisplay || isVfioDriver(device.driver)) return [];
   const displays = host.devices.filter(
-    (other) => other.isDisplay && other.driver !== undefined && !/vfio/.test(other.driver),
+    (other) => other.isDisplay && other.driver !== undefined && !isVfioDriver(other.driver),
   );
   if (displays.length !== 1 || displays[0] !== device) return [];
   return [

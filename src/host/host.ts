@@ -1,16 +1,36 @@
 /**
  * Host: the PCI devices and IOMMU groups of one HostTree, found once. Read next: pci-device.ts for
- * a device, groups.ts for groups, find-device.ts for how a user's words become devices.
+ * a device, viability.ts for groups, find-device.ts for how a user's words become devices.
  */
 
 import { isFullAddress } from "./pci-address.ts";
 import { HostDevice } from "./pci-device.ts";
 import type { HostTree } from "./tree.ts";
-import { blocksGroup } from "./viability.ts";
+import { blocksGroup, type GroupMember, groupMembers, isWithVfio } from "./viability.ts";
 
-export interface HostGroup {
+export class HostGroup {
   readonly number: number;
+  /** Its PCI functions, in order of address. */
   readonly devices: readonly HostDevice[];
+  private readonly tree: HostTree;
+  private knownOthers: readonly GroupMember[] | undefined;
+
+  constructor(tree: HostTree, number: number, devices: readonly HostDevice[]) {
+    this.tree = tree;
+    this.number = number;
+    this.devices = devices;
+  }
+
+  /** Its devices that are on another bus: ACPI and platform devices, mediated ones. */
+  get others(): readonly GroupMember[] {
+    this.knownOthers ??= groupMembers(this.tree, this.number, (name) => !isFullAddress(name));
+    return this.knownOthers;
+  }
+
+  /** The members that keep VFIO from taking it. */
+  get blockers(): readonly GroupMember[] {
+    return [...this.devices, ...this.others].filter(blocksGroup);
+  }
 }
 
 export class Host {
@@ -51,7 +71,7 @@ export class Host {
       }
       const sorted = [...members].sort(([a], [b]) => a - b);
       this.knownGroups = new Map(
-        sorted.map(([number, devices]) => [number, { number, devices }] as const),
+        sorted.map(([number, devices]) => [number, new HostGroup(this.tree, number, devices)]),
       );
     }
     return this.knownGroups;
@@ -64,13 +84,6 @@ export class Host {
   }
 }
 
-/** The members that keep VFIO from taking the group. */
-export function blockersOf(group: HostGroup): HostDevice[] {
-  return group.devices.filter(
-    (device) => blocksGroup(device.driver) && device.vfioDevice === undefined,
-  );
-}
-
 /**
  * `viable`: VFIO would take it now. `in use`: a member is with a host driver. `unbound`: nothing
  * is in the way but no member has a VFIO driver yet.
@@ -78,9 +91,6 @@ export function blockersOf(group: HostGroup): HostDevice[] {
 export type GroupVerdict = "viable" | "unbound" | "in use";
 
 export function verdictOf(group: HostGroup): GroupVerdict {
-  if (blockersOf(group).length > 0) return "in use";
-  const bound = group.devices.some(
-    (device) => /vfio/.test(device.driver ?? "") || device.vfioDevice !== undefined,
-  );
-  return bound ? "viable" : "unbound";
+  if (group.blockers.length > 0) return "in use";
+  return group.devices.some(isWithVfio) ? "viable" : "unbound";
 }

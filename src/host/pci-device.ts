@@ -44,6 +44,15 @@ export class HostDevice {
     this.path = `/sys/bus/pci/devices/${address}`;
   }
 
+  /** As a member of its group. */
+  get name(): string {
+    return this.address;
+  }
+
+  get isVfioDevice(): boolean {
+    return this.vfioDevice !== undefined;
+  }
+
   get slot(): string {
     return slotOf(this.address);
   }

@@ -31,27 +31,54 @@ export class DiskSource implements TreeSource {
     this.root = root.replace(/\/+$/, "");
   }
 
+  /** Where a path of the host is. */
+  protected place(path: string): string {
+    return this.root + path;
+  }
+
   text(path: string): string {
-    return readFileSync(this.root + path, "utf8");
+    return readFileSync(this.place(path), "utf8");
   }
 
   bytes(path: string): Uint8Array {
-    return readFileSync(this.root + path);
+    return readFileSync(this.place(path));
   }
 
   names(path: string): string[] {
-    return readdirSync(this.root + path);
+    return readdirSync(this.place(path));
   }
 
   link(path: string): string {
-    return readlinkSync(this.root + path);
+    return readlinkSync(this.place(path));
   }
 
   status(path: string): FileStatus {
-    const at = this.root + path;
+    const at = this.place(path);
     const found = lstatSync(at).isSymbolicLink() ? statSync(at) : lstatSync(at);
     const kind = found.isDirectory() ? "folder" : found.isFile() ? "file" : "device";
     return { mode: found.mode & 0o7777, uid: found.uid, gid: found.gid, kind };
+  }
+}
+
+/** Where the kernel's file systems are; a software host has its own. */
+export interface HostRoots {
+  readonly sysfs: string;
+  readonly proc: string;
+}
+
+/** The running host, but for what the kernel says in its file systems. */
+export class MountedSource extends DiskSource {
+  private readonly roots: HostRoots;
+
+  constructor(roots: HostRoots) {
+    super("");
+    this.roots = roots;
+  }
+
+  protected override place(path: string): string {
+    if (path.startsWith("/sys/")) return this.roots.sysfs + path.slice(4);
+    if (path === "/proc" || path.startsWith("/proc/")) return this.roots.proc + path.slice(5);
+    return path;
   }
 }
 

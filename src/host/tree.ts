@@ -4,15 +4,21 @@
  * file that is not there, may not be read, or vanished between two reads is an answer.
  */
 
-import type { FileStatus, TreeSource } from "./tree-source.ts";
-import { DiskSource } from "./tree-source.ts";
+import type { FileStatus, HostRoots, TreeSource } from "./tree-source.ts";
+import { DiskSource, MountedSource } from "./tree-source.ts";
 
 /** Why a value could not be had: `absent` is a fact about the host, the others are not. */
 export type Missing = "absent" | "denied" | "unreadable";
 
 export type Reading<T> =
-  | { readonly value: T; readonly missing?: undefined }
-  | { readonly value?: undefined; readonly missing: Missing; readonly path: string };
+  | { readonly value: T; readonly missing?: undefined; readonly errno?: undefined }
+  | {
+      readonly value?: undefined;
+      readonly missing: Missing;
+      readonly path: string;
+      /** `ENOENT`. */
+      readonly errno: string;
+    };
 
 /** Errno names that mean: there is no such thing. */
 const ABSENT = new Set(["ENOENT", "ENOTDIR", "ENODEV", "ENXIO"]);
@@ -33,6 +39,11 @@ export class HostTree {
 
   static live(): HostTree {
     return new HostTree(new DiskSource(""), { isLive: true, name: "this host" });
+  }
+
+  /** The running host with its kernel's file systems elsewhere: a software host's. */
+  static mounted(roots: HostRoots): HostTree {
+    return new HostTree(new MountedSource(roots), { isLive: true, name: "this host" });
   }
 
   static folder(root: string): HostTree {
@@ -87,9 +98,9 @@ export class HostTree {
     try {
       return { value: get() };
     } catch (error) {
-      const code = (error as NodeJS.ErrnoException).code ?? "";
-      const missing = ABSENT.has(code) ? "absent" : DENIED.has(code) ? "denied" : "unreadable";
-      return { missing, path };
+      const errno = (error as NodeJS.ErrnoException).code ?? "EIO";
+      const missing = ABSENT.has(errno) ? "absent" : DENIED.has(errno) ? "denied" : "unreadable";
+      return { missing, path, errno };
     } finally {
       Error.stackTraceLimit = frames;
     }

@@ -10,6 +10,7 @@
  * Devices come and go meanwhile: hot-plug.ts. Whoever controls the machine is told: qmp/.
  */
 
+import type { HostTree } from "../host/tree.ts";
 import type { ExitCounters } from "../kvm/exit-counters.ts";
 import type { VcpuFailure } from "../kvm/exit-handler.ts";
 import type { IrqchipMode } from "../kvm/irqchip.ts";
@@ -23,7 +24,6 @@ import { EventLoop } from "../sys/event-loop.ts";
 import { Owner } from "../sys/owner.ts";
 import { refusal, SysError, ViaductError } from "../sys/sys-error.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
-import type { HostRoots } from "../vfio/host-node.ts";
 import { rateLimited } from "../vfio/report.ts";
 import { acpiTables } from "./acpi/tables.ts";
 import { Board } from "./board.ts";
@@ -58,8 +58,8 @@ export interface MachineOptions extends BootOptions {
   readonly onEvent?: (event: MachineEvent) => void;
   /** What a person should know and is no error. */
   readonly onNote?: (note: string) => void;
-  /** Where the host's sysfs and proc are, when not at their usual places. */
-  readonly roots?: HostRoots;
+  /** The host's files: the running host's, unless told. */
+  readonly tree?: HostTree;
 }
 
 interface Parts {
@@ -304,9 +304,9 @@ export class Machine {
   /** Only a machine that gets an assigned device loads the code for them. */
   async #assignment(): Promise<MakeFunction> {
     const { VfioDevices } = await import("./vfio-devices.ts");
-    const { roots, onNote } = this.#options;
+    const { tree, onNote } = this.#options;
     this.#vfio ??= VfioDevices.create({
-      ...(roots && { roots }),
+      ...(tree && { tree }),
       ...(onNote && { report: onNote }),
       vm: this.#parts.vm,
       board: this.#parts.board,

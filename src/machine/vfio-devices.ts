@@ -3,11 +3,11 @@
  * need it. Imported only when a machine has such a device.
  */
 
+import type { HostTree } from "../host/tree.ts";
 import type { Vm } from "../kvm/vm.ts";
 import { EventLoop } from "../sys/event-loop.ts";
 import { Owner } from "../sys/owner.ts";
 import { ViaductError } from "../sys/sys-error.ts";
-import type { HostRoots } from "../vfio/host-node.ts";
 import { KvmVfioDevice } from "../vfio/kvm-device.ts";
 import { hostClock, type VfioPciEnvironment } from "../vfio/pci/environment.ts";
 import { parseProperties, type VfioPciDriver } from "../vfio/pci/properties.ts";
@@ -24,7 +24,7 @@ const DRIVERS: readonly string[] = ["vfio-pci", "vfio-pci-nohotplug"] satisfies 
 export interface VfioHost {
   readonly vm: Vm;
   readonly board: Board;
-  readonly roots?: HostRoots;
+  readonly tree?: HostTree;
   readonly report?: Report;
   /** The guest must not go on. */
   fail(error: ViaductError): void;
@@ -47,11 +47,11 @@ export class VfioDevices implements Disposable {
   static create(host: VfioHost): VfioDevices {
     using owner = new Owner();
     const { sys } = host.vm;
-    const { roots, report = reportToStderr } = host;
+    const { tree, report = reportToStderr } = host;
     const kvmDevice = owner.own(new KvmVfioDevice(sys, host.vm.fd, report));
     const loop = owner.own(EventLoop.create(sys));
     const vfio = new VfioState(sys, {
-      ...(roots && { roots }),
+      ...(tree && { tree }),
       report,
       kvmDevice,
       onFatal: (error) => host.fail(error),

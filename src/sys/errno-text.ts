@@ -3,7 +3,7 @@
  * `VFIO_MAP_DMA failed: Cannot allocate memory`.
  */
 
-import { errnoOf } from "../sys/sys-error.ts";
+import { errnoOf } from "./sys-error.ts";
 
 const TEXTS: Readonly<Record<string, string>> = {
   E2BIG: "Argument list too long",

@@ -18,12 +18,12 @@ import {
   VFIO_TYPE1v2_IOMMU,
 } from "../abi/vfio.ts";
 import type { AddressSpace } from "../memory/address-space.ts";
+import { errnoText } from "../sys/errno-text.ts";
 import { OwnedFd } from "../sys/fd.ts";
 import { Owner } from "../sys/owner.ts";
 import { check, errnoOf, SysError, ViaductError } from "../sys/sys-error.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import { DmaListener } from "./dma-listener.ts";
-import { errnoText } from "./errno-text.ts";
 import { type AddressSpaceRecord, remove, type VfioState } from "./state.ts";
 import * as trace from "./trace.ts";
 import { Type1Space } from "./type1.ts";

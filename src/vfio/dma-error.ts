@@ -2,9 +2,9 @@
 
 import { RLIMIT_MEMLOCK, rlimit64 } from "../abi/resource.ts";
 import { hex, type Iova } from "../memory/address.ts";
+import { errnoText } from "../sys/errno-text.ts";
 import { errnoOf, ViaductError } from "../sys/sys-error.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
-import { errnoText } from "./errno-text.ts";
 
 export interface RefusedMap {
   /** The memory region's name. */

@@ -8,11 +8,11 @@ import { alignDown, alignUp } from "../layout/bits.ts";
 import { hex, type Iova, iova as toIova } from "../memory/address.ts";
 import type { AddressSpace, MemoryListener, Section } from "../memory/address-space.ts";
 import type { HostMemory } from "../memory/region.ts";
+import { errnoText } from "../sys/errno-text.ts";
 import type { ViaductError } from "../sys/sys-error.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import { dmaMapError } from "./dma-error.ts";
 import type { DmaSpace } from "./dma-space.ts";
-import { errnoText } from "./errno-text.ts";
 import { type Report, rateLimited, reportToStderr } from "./report.ts";
 import * as trace from "./trace.ts";
 

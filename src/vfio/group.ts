@@ -10,14 +10,14 @@ import {
   VFIO_GROUP_GET_STATUS,
   vfio_group_status,
 } from "../abi/vfio.ts";
-import { blocksGroup } from "../host/viability.ts";
+import { openersOf } from "../host/openers.ts";
+import { blocksGroup, groupMembers } from "../host/viability.ts";
 import type { AddressSpace } from "../memory/address-space.ts";
+import { errnoText } from "../sys/errno-text.ts";
 import { OwnedFd } from "../sys/fd.ts";
 import { Owner } from "../sys/owner.ts";
 import { check, errnoOf, ViaductError, type ViaductErrorCode } from "../sys/sys-error.ts";
 import { Container } from "./container.ts";
-import { errnoText } from "./errno-text.ts";
-import { groupMembers, holdersOf } from "./host-node.ts";
 import { KernelDevice } from "./kernel-device.ts";
 import { remove, type VfioState } from "./state.ts";
 import * as trace from "./trace.ts";
@@ -183,7 +183,8 @@ function openGroup(state: VfioState, number: number): OwnedFd {
 }
 
 function nameHolders(state: VfioState, path: string): string {
-  const holders = holdersOf(path, state.roots).map(({ pid, name }) => `${name} (pid ${pid})`);
+  const { found } = openersOf(state.tree, (node) => node === path);
+  const holders = found.map(({ pid, name }) => `${name} (pid ${pid})`);
   if (holders.length === 0) return `Find the process that holds it: sudo fuser -v ${path}`;
   return `${path} is held by ${holders.join(", ")}: end it first.`;
 }
@@ -209,8 +210,8 @@ function refuseNotViable(state: VfioState, number: number, fd: number): void {
 
 /** `0000:01:00.1 is bound to snd_hda_intel`, for those that stand in the way. */
 function membersText(state: VfioState, number: number): string {
-  const members = groupMembers(number, state.roots);
-  const blocking = members.filter(({ driver }) => blocksGroup(driver));
+  const members = groupMembers(state.tree, number);
+  const blocking = members.filter(blocksGroup);
   const shown = blocking.length > 0 ? blocking : members;
   if (shown.length === 0) return "";
   const texts = shown.map(({ name, driver }) => `${name} is bound to ${driver ?? "no driver"}`);

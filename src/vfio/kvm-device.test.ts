@@ -4,6 +4,7 @@ import { test } from "node:test";
 import { EDU, SECOND, SoftwareGuest } from "../../test/unit/software-guest.ts";
 import { O_RDWR } from "../abi/fcntl.ts";
 import { KVM_CREATE_DEVICE, KVM_CREATE_VM } from "../abi/kvm.ts";
+import { HostTree } from "../host/tree.ts";
 import { OwnedFd } from "../sys/fd.ts";
 import { check } from "../sys/sys-error.ts";
 import { KvmVfioDevice } from "./kvm-device.ts";
@@ -25,7 +26,7 @@ test("KvmVfioDevice is made at the first group and told of each", { skip: !hasKv
   using kvm = OwnedFd.open(ledger, "/dev/kvm", O_RDWR);
   using vm = new OwnedFd(ledger, check(ledger.ioctl(kvm.fd, KVM_CREATE_VM, 0), "KVM_CREATE_VM"));
   using kvmDevice = new KvmVfioDevice(ledger, vm.fd, (line) => void guest.reports.push(line));
-  const state = new VfioState(ledger, { roots: host.roots, kvmDevice });
+  const state = new VfioState(ledger, { tree: HostTree.mounted(host.roots), kvmDevice });
   const open = (bdf: string) => openKernelDevice(state, guest.memory, { host: bdf }).device;
   assert.equal(guest.calls(KVM_CREATE_DEVICE), 0);
   const first = open(EDU);
@@ -47,7 +48,10 @@ test("KvmVfioDevice reports what KVM refuses, and the attach goes on", () => {
   // A VM that is none: ENOTTY.
   using vm = new OwnedFd(guest.ledger, guest.ledger.memfdCreate("no vm", 0));
   using kvmDevice = new KvmVfioDevice(guest.ledger, vm.fd, (line) => void reports.push(line));
-  const state = new VfioState(guest.ledger, { roots: guest.host.roots, kvmDevice });
+  const state = new VfioState(guest.ledger, {
+    tree: HostTree.mounted(guest.host.roots),
+    kvmDevice,
+  });
   using _device = openKernelDevice(state, guest.memory, { host: EDU }).device;
   assert.match(
     reports[0] ?? "",

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { HostTree } from "../host/tree.ts";
 import { createAddressSpace } from "../memory/address-space.ts";
 import { MemoryRegion } from "../memory/region.ts";
 import { eduSpec } from "../sim/devices/edu.ts";
@@ -31,7 +32,10 @@ function hostWithEdu(iommu = {}): SoftwareHost {
 }
 
 function stateOn(sys: Syscalls, host: SoftwareHost, reports: string[] = []): VfioState {
-  return new VfioState(sys, { roots: host.roots, report: (line) => void reports.push(line) });
+  return new VfioState(sys, {
+    tree: HostTree.mounted(host.roots),
+    report: (line) => void reports.push(line),
+  });
 }
 
 /** The refusal of opening the edu device, after `change` to its host. */

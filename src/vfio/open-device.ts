@@ -36,7 +36,7 @@ export function openKernelDevice(
   addressSpace: AddressSpace,
   request: OpenKernelDeviceRequest,
 ): AttachedDevice {
-  const node = findHostNode(request, state.roots);
+  const node = findHostNode(request, state.tree);
   return attachKernelDevice(state, addressSpace, node, request);
 }
 

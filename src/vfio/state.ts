@@ -7,13 +7,13 @@
  * `dma-listener.ts`.
  */
 
+import { HostTree } from "../host/tree.ts";
 import type { AddressSpace } from "../memory/address-space.ts";
 import type { ViaductError } from "../sys/sys-error.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import type { Container } from "./container.ts";
 import { RamDiscardPolicy } from "./discard-policy.ts";
 import type { Group } from "./group.ts";
-import { HOST_ROOTS, type HostRoots } from "./host-node.ts";
 import { type Report, reportToStderr } from "./report.ts";
 import { ResetCoordinator } from "./reset-coordinator.ts";
 
@@ -25,7 +25,8 @@ export interface KvmGroups {
 
 export interface VfioStateOptions {
   readonly report?: Report;
-  readonly roots?: HostRoots;
+  /** The running host's, unless told. */
+  readonly tree?: HostTree;
   /** The host's page size, 4096 unless told. */
   readonly hostPage?: number;
   /** Absent without KVM. */
@@ -49,7 +50,7 @@ export interface AddressSpaceRecord {
 export class VfioState {
   readonly sys: Syscalls;
   readonly report: Report;
-  readonly roots: HostRoots;
+  readonly tree: HostTree;
   readonly hostPage: number;
   readonly kvmDevice: KvmGroups | undefined;
   readonly onFatal: (error: ViaductError) => void;
@@ -65,7 +66,7 @@ export class VfioState {
   constructor(sys: Syscalls, options: VfioStateOptions = {}) {
     this.sys = sys;
     this.report = options.report ?? reportToStderr;
-    this.roots = options.roots ?? HOST_ROOTS;
+    this.tree = options.tree ?? HostTree.live();
     this.hostPage = options.hostPage ?? 4096;
     this.kvmDevice = options.kvmDevice;
     this.#onMachineReset = options.onMachineReset;

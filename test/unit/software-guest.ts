@@ -1,5 +1,6 @@
 /** A guest without a CPU on a software host: what tests of vfio/ attach devices to. */
 
+import { HostTree } from "../../src/host/tree.ts";
 import { type AddressSpace, createAddressSpace } from "../../src/memory/address-space.ts";
 import { MemoryRegion } from "../../src/memory/region.ts";
 import { eduSpec } from "../../src/sim/devices/edu.ts";
@@ -32,7 +33,7 @@ export class SoftwareGuest implements Disposable {
     this.host.addDevice(eduSpec(SECOND), 8);
     this.ledger = new Ledger(this.host);
     this.state = new VfioState(this.ledger, {
-      roots: this.host.roots,
+      tree: HostTree.mounted(this.host.roots),
       report: (line) => void this.reports.push(line),
       kvmDevice: {
         addGroup: (fd) => void this.kvm.push(`add ${fd}`),

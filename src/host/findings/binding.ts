@@ -3,9 +3,9 @@
  */
 
 import { configuredIds, matches } from "../configured-ids.ts";
-import { blockersOf, type HostGroup } from "../host.ts";
+import type { HostGroup } from "../host.ts";
 import type { HostDevice } from "../pci-device.ts";
-import { isVfioDriver } from "../viability.ts";
+import { blocksGroup, type GroupMember, isVfioDriver, isWithVfio } from "../viability.ts";
 import { hasAcs } from "./acs.ts";
 import {
   type CatalogueEntry,
@@ -26,26 +26,29 @@ function wantedGroups(context: CheckContext): Array<readonly [HostGroup, HostDev
   return [...groups];
 }
 
-function driverEvidence(devices: readonly HostDevice[]) {
-  return devices.map((device) => ({ path: `${device.path}/driver`, value: device.driver ?? "" }));
+function driverEvidence({ number }: HostGroup, members: readonly GroupMember[]) {
+  return members.map(({ name, driver }) => ({
+    path: `/sys/kernel/iommu_groups/${number}/devices/${name}/driver`,
+    value: driver ?? "",
+  }));
 }
 
-/** Members that block the group; a device that is asked about is NOT_BOUND, not a blocker. */
+/** PCI functions that block the group; a device that is asked about is NOT_BOUND, no blocker. */
 function siblingsInTheWay(group: HostGroup, wanted: HostDevice): HostDevice[] {
-  return blockersOf(group).filter((device) => device !== wanted);
+  return group.devices.filter((device) => device !== wanted && blocksGroup(device));
 }
 
 function notViable(context: CheckContext): CheckOutcome {
   const found: Found[] = [];
   for (const [group, wanted] of wantedGroups(context)) {
-    const others = siblingsInTheWay(group, wanted);
+    const others = group.blockers.filter((member) => member !== wanted);
     if (others.length === 0) continue;
-    const names = others.map((device) => `${device.address} (${device.driver})`).join(", ");
+    const names = others.map(({ name, driver }) => `${name} (${driver})`).join(", ");
     found.push({
       device: wanted.address,
       group: group.number,
       detail: `group ${group.number} is not viable: with a host driver: ${names}`,
-      evidence: driverEvidence(others),
+      evidence: driverEvidence(group, others),
       fix: [`viaduct bind --group ${wanted.address}`],
       undo: ["viaduct restore --all"],
     });
@@ -62,7 +65,7 @@ function audioLeft(context: CheckContext): CheckOutcome {
       device: wanted.address,
       group: group.number,
       detail: `other functions of ${wanted.slot} are still with the host`,
-      evidence: driverEvidence(others),
+      evidence: driverEvidence(group, others),
       fix: [`viaduct bind ${wanted.slot}`],
       undo: [`viaduct restore ${wanted.slot}`],
     });
@@ -115,7 +118,7 @@ function acsOverride({ host }: CheckContext): CheckOutcome {
 function notBound(context: CheckContext): CheckOutcome {
   const found: Found[] = [];
   for (const device of candidates(context)) {
-    if (isVfioDriver(device.driver) || device.vfioDevice !== undefined) continue;
+    if (isWithVfio(device)) continue;
     found.push({
       device: device.address,
       ...(device.group === undefined ? {} : { group: device.group }),

@@ -6,6 +6,7 @@
 import type { Host } from "../host.ts";
 import type { KernelLog } from "../kernel-log.ts";
 import type { HostDevice } from "../pci-device.ts";
+import { isVfioDriver, isWithVfio } from "../viability.ts";
 
 export type Severity = "error" | "warning" | "info";
 
@@ -86,8 +87,7 @@ export function candidates(context: CheckContext): readonly HostDevice[] {
 function choose(context: CheckContext): readonly HostDevice[] {
   if (context.asked.length > 0) return context.asked.filter((device) => !device.isBridge);
   return context.host.devices.filter(
-    (device) =>
-      !device.isBridge && (/vfio/.test(device.driver ?? "") || /vfio/.test(device.override ?? "")),
+    (device) => !device.isBridge && (isWithVfio(device) || isVfioDriver(device.override)),
   );
 }
 

@@ -15,9 +15,9 @@ import {
   VFIO_REGION_INFO_FLAG_WRITE,
 } from "../../abi/vfio.ts";
 import { hex } from "../../memory/address.ts";
+import { errnoText } from "../../sys/errno-text.ts";
 import { ViaductError } from "../../sys/sys-error.ts";
 import type { RegionInfo, VfioDevice } from "../device.ts";
-import { errnoText } from "../errno-text.ts";
 import { askRegion } from "../region.ts";
 import type { Report } from "../report.ts";
 import * as trace from "./trace.ts";

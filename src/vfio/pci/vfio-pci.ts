@@ -204,7 +204,7 @@ function openDevice({ env, properties }: VfioPciOptions): VfioDevice {
     ...(host !== undefined && { host }),
     ...(sysfsdev !== undefined && { sysfsdev }),
   };
-  const node = findHostNode(address, env.vfio.roots);
+  const node = findHostNode(address, env.vfio.tree);
   trace.vfio_mdev.emit({ name: node.name, is_mdev: node.isMediated });
   trace.vfio_realize.emit({ name: node.name, group_id: node.groupNumber });
   return attachKernelDevice(env.vfio, env.addressSpace, node, {

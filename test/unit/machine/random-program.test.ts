@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { HostTree } from "../../../src/host/tree.ts";
 import { Machine } from "../../../src/machine/machine.ts";
 import { MIB } from "../../../src/machine/memory-map.ts";
 import { eduSpec } from "../../../src/sim/devices/edu.ts";
@@ -39,7 +40,7 @@ for (const irqchip of ["full", "split"] as const) {
       devices: [onRootBus("0000:01:00.0", "5"), onRootBus("0000:02:00.0", "6")],
       serial: undefined,
       noReboot: false,
-      roots: host.roots,
+      tree: HostTree.mounted(host.roots),
       onNote: (note) => void notes.push(note),
     });
     await machine.start();

@@ -4,6 +4,7 @@
  */
 
 import assert from "node:assert/strict";
+import { HostTree } from "../../../src/host/tree.ts";
 import { Kvm } from "../../../src/kvm/kvm.ts";
 import { MemorySlots } from "../../../src/kvm/memory-slots.ts";
 import type { Vm } from "../../../src/kvm/vm.ts";
@@ -111,7 +112,7 @@ export class StillMachine implements Disposable {
       VfioDevices.create({
         vm,
         board,
-        roots: this.host.roots,
+        tree: HostTree.mounted(this.host.roots),
         report: (line) => void this.reports.push(line),
         fail: (error) => void this.events.push(error.message),
         requestRemoval: () => assert.fail("no host wants a device back"),

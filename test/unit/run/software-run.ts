@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { errnoNumber } from "../../../src/abi/errno.ts";
 import { parseCommand } from "../../../src/cli/parse-command.ts";
 import { command, run } from "../../../src/cli/run.ts";
+import { HostTree } from "../../../src/host/tree.ts";
 import { Kvm } from "../../../src/kvm/kvm.ts";
 import { eduSpec } from "../../../src/sim/devices/edu.ts";
 import { msixTestSpec } from "../../../src/sim/devices/msix.ts";
@@ -105,7 +106,10 @@ export async function softwareRun(
   let error: unknown;
   let status: number | undefined;
   try {
-    status = await run(parseCommand(command, args), { sys: ledger, roots: host.roots });
+    status = await run(parseCommand(command, args), {
+      sys: ledger,
+      tree: HostTree.mounted(host.roots),
+    });
   } catch (thrown) {
     error = thrown;
   }

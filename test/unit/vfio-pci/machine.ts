@@ -15,6 +15,7 @@ import {
   VFIO_IRQ_SET_DATA_EVENTFD,
   vfio_irq_set,
 } from "../../../src/abi/vfio.ts";
+import { HostTree } from "../../../src/host/tree.ts";
 import type { IoeventfdRequest } from "../../../src/kvm/ioeventfd.ts";
 import { type AddressSpace, createAddressSpace } from "../../../src/memory/address-space.ts";
 import { MemoryRegion } from "../../../src/memory/region.ts";
@@ -158,7 +159,7 @@ export class TestMachine implements Disposable {
     this.sys = spy(this.ledger, this.log);
     this.loop = this.#owner.own(EventLoop.create(this.sys));
     this.state = new VfioState(this.sys, {
-      roots: this.host.roots,
+      tree: HostTree.mounted(this.host.roots),
       report: (line) => void this.reports.push(line),
       ...(options.hostPage !== undefined && { hostPage: options.hostPage }),
     });
