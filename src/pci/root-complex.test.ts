@@ -124,7 +124,7 @@ test("SharedConfigReader answers as the main thread does, whatever a guest does 
   assert.ok(passed.deviceReads > 0, `${passed.deviceReads} device reads`);
 });
 
-test("spec F1, F2: a thread reads the device once, and only for what is not emulated", () => {
+test("spec F1, spec F2: a thread reads the device once, and only for what is not emulated", () => {
   const { root, port, passed } = machine();
   port.writeConfig(0x18, 4, 0x010100);
   passed.config.emuMask.fill(0xff, 0x10, 0x14);
