@@ -129,7 +129,20 @@ function reset(fn: VfioPciFunction, fds: readonly number[]): string | undefined 
   arg.set(vfio_pci_hot_reset.bytes({ argsz, count: fds.length }));
   new Int32Array(arg.buffer, vfio_pci_hot_reset.size, fds.length).set(fds);
   const result = fn.device.ioctl(VFIO_DEVICE_PCI_HOT_RESET, arg);
-  return result < 0 ? new SysError(-result, "VFIO_DEVICE_PCI_HOT_RESET").code : undefined;
+  if (result >= 0) return undefined;
+  const { code } = new SysError(-result, "VFIO_DEVICE_PCI_HOT_RESET");
+  // The power-state reset that is left then does it.
+  if (!fn.resets.hasPmReset) fn.guestReport(`vfio: ${failure(fn, code)}`);
+  return code;
+}
+
+/** ENOTTY is what the host's kernel says when the link is not up again a second after the reset. */
+function failure(fn: VfioPciFunction, code: string): string {
+  const why = code === "ENOTTY" ? ": the link of the port above did not come back" : "";
+  return (
+    `Cannot reset device ${fn.name}, hot reset of its bus failed (${code})${why}; ` +
+    "the guest finds it as it left it. The host's kernel log (dmesg) says more"
+  );
 }
 
 function askInfo(fn: VfioPciFunction): ResetInfo | undefined {

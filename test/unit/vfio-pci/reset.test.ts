@@ -1,5 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { errnoNumber } from "../../../src/abi/errno.ts";
+import { VFIO_DEVICE_PCI_HOT_RESET } from "../../../src/abi/vfio.ts";
 import { eduSpec } from "../../../src/sim/devices/edu.ts";
 import type { PciDeviceSpec } from "../../../src/sim/pci-spec.ts";
 import { BDF, TestMachine } from "./machine.ts";
@@ -138,6 +140,24 @@ test("spec F23: a held group whose other device is not assigned is no obstacle",
   using two = twoFunctions({ assigned: false });
   two.fn.reset();
   assert.deepEqual(resets(two.machine), [HOT]);
+});
+
+test("hotReset: a bus whose port does not bring its link back is said, with the device", () => {
+  for (const pm of [false, true]) {
+    using machine = machineWith({ works: pm, flr: false, pm, hot: true });
+    using fn = machine.assign();
+    const { ioctl } = machine.ledger;
+    machine.ledger.ioctl = function (fd, request, arg) {
+      if (request === VFIO_DEVICE_PCI_HOT_RESET) return -errnoNumber("ENOTTY");
+      return ioctl.call(this, fd, request, arg);
+    };
+    machine.take();
+    fn.reset();
+    assert.deepEqual(resets(machine), pm ? [HOT, RESET] : [HOT]);
+    const said = machine.reports.join("\n");
+    if (pm) assert.equal(said, "");
+    else assert.match(said, new RegExp(`Cannot reset device ${BDF}.*ENOTTY.*link.*did not come`));
+  }
 });
 
 test("spec F23: single refuses with a sibling in use, multi without", () => {
