@@ -56,6 +56,7 @@ async function runGuest(options: RunOptions, host?: RunHost): Promise<number> {
   const { nativeSyscalls } = await import("../sys/native.ts");
   events.emit("loaded");
   await using serial = openSerial(options, events);
+  let control: QmpServer | undefined;
   const machine = await Machine.create(host?.sys ?? nativeSyscalls(), {
     ...options,
     ...(host && { tree: host.tree }),
@@ -69,7 +70,6 @@ async function runGuest(options: RunOptions, host?: RunHost): Promise<number> {
   });
   events.emit("created");
   const signals = onSignals(machine, events);
-  let control: QmpServer | undefined;
   let end: MachineEnd;
   let console: Console | undefined;
   try {

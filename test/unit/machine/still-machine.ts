@@ -48,6 +48,10 @@ export class StillMachine implements Disposable {
   readonly reports: string[] = [];
   /** BARs that KVM would not map where the guest put them. */
   readonly refusals: string[] = [];
+  /** What is on the board; `make` makes more. */
+  readonly devices: Devices;
+  readonly vfio: VfioDevices;
+  readonly slots: MemorySlots;
   readonly #owner = new Owner();
   readonly #resetHandlers = new Set<() => void>();
 
@@ -76,8 +80,12 @@ export class StillMachine implements Disposable {
       failed: () => assert.fail("no CPU runs"),
     });
     this.inThread = new FastPath(board.fastPath, nativeSyscalls());
-    this.#owner.own(board.memory.listen(new MemorySlots(vm)));
-    this.#addDevices(vm, options);
+    this.slots = new MemorySlots(vm);
+    this.#owner.own(board.memory.listen(this.slots));
+    this.devices = new Devices(board.root);
+    this.vfio = this.#createVfio(vm);
+    this.#owner.own(this.devices);
+    this.#addDevices(options);
   }
 
   /** As a vCPU's exit is answered: in its thread, or else forwarded to the main thread. */
@@ -105,10 +113,9 @@ export class StillMachine implements Disposable {
     return vm;
   }
 
-  #addDevices(vm: Vm, { devices, ports = [] }: StillMachineOptions): void {
+  #createVfio(vm: Vm): VfioDevices {
     const { board } = this;
-    const places = new Devices(board.root);
-    const vfio = this.#owner.own(
+    return this.#owner.own(
       VfioDevices.create({
         vm,
         board,
@@ -122,14 +129,16 @@ export class StillMachine implements Disposable {
         },
       }),
     );
-    this.#owner.own(places);
-    places.addBridges(ports.map((properties) => option("pcie-root-port", properties)));
-    places.addFunctions(
+  }
+
+  #addDevices({ devices, ports = [] }: StillMachineOptions): void {
+    this.devices.addBridges(ports.map((properties) => option("pcie-root-port", properties)));
+    this.devices.addFunctions(
       devices.map(({ spec, properties }) =>
         option("vfio-pci", { host: spec.address, ...properties }),
       ),
       (wanted, place) => {
-        const fn = vfio.make(wanted, place);
+        const fn = this.vfio.make(wanted, place);
         assert(fn instanceof VfioPciFunction);
         this.functions.push(fn);
         return fn;
