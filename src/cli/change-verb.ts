@@ -36,16 +36,22 @@ export function journal(): Journal {
   return new Journal(process.env["VIADUCT_JOURNAL"] ?? JOURNAL_PATH);
 }
 
-/** Makes the changes, or with `--dry-run` prints them. */
+/**
+ * Makes the changes, or with `--dry-run` prints them.
+ * @param before what must be on disk before the first one
+ * @param atLast made after them, also when one of them failed
+ */
 export function carryOut(
   parsed: ParsedCommand,
   changes: readonly Change[],
   before: () => void,
+  atLast: readonly Change[] = [],
 ): void {
   const isDry = parsed.has("--dry-run");
-  if (parsed.has("--json")) printJson({ dryRun: isDry, changes: changes.map(changeText) });
-  else if (isDry || changes.length > 0) print(changes.map(changeText).join("\n"));
-  if (isDry || changes.length === 0) return;
+  const lines = [...changes, ...atLast].map(changeText);
+  if (parsed.has("--json")) printJson({ dryRun: isDry, changes: lines });
+  else if (lines.length > 0) print(lines.join("\n"));
+  if (isDry || lines.length === 0) return;
   before();
-  applyChanges(new LiveWriter(), changes);
+  applyChanges(new LiveWriter(), changes, atLast);
 }

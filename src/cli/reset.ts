@@ -62,7 +62,7 @@ export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> 
   if (method === undefined) carryOut(parsed, [reset], () => undefined);
   else if (parsed.has("--keep")) carryOut(parsed, [choose(method)], () => undefined);
   else {
-    carryOut(parsed, [choose(method), reset, choose(known.join(" "))], () => undefined);
+    carryOut(parsed, [choose(method), reset], () => undefined, [choose(known.join(" "))]);
   }
   return EXIT.DONE;
 }

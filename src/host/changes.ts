@@ -73,10 +73,29 @@ export function changeText(change: Change): string {
 
 /**
  * Makes the changes in order.
+ * @param atLast made after them, also when one of them failed
  * @throws {ViaductError} NO_PERMISSION, DEVICE_NOT_FOUND (gone meanwhile), DEVICE_BUSY, REFUSED
  *   codes, with the change that failed
  */
-export function applyChanges(writer: HostWriter, changes: readonly Change[]): void {
+export function applyChanges(
+  writer: HostWriter,
+  changes: readonly Change[],
+  atLast: readonly Change[] = [],
+): void {
+  try {
+    applyAll(writer, changes);
+  } catch (error) {
+    try {
+      applyAll(writer, atLast);
+    } catch {
+      // What failed first is what the user has to know.
+    }
+    throw error;
+  }
+  applyAll(writer, atLast);
+}
+
+function applyAll(writer: HostWriter, changes: readonly Change[]): void {
   for (const change of changes) {
     try {
       writer.apply(change);

@@ -14,7 +14,7 @@ import {
   planVfs,
   vfioDriverFor,
 } from "../../../src/host/binding.ts";
-import { applyChanges, changeText } from "../../../src/host/changes.ts";
+import { applyChanges, changeText, type HostWriter } from "../../../src/host/changes.ts";
 import { Host } from "../../../src/host/host.ts";
 import { Journal } from "../../../src/host/journal.ts";
 import { DISK, GPU, healthyHost, NIC } from "./built-host.ts";
@@ -70,6 +70,24 @@ test("a crash after any change leaves a journal that restore undoes all of", () 
       assert.deepEqual(state(built), before, `failed at ${failAt}`);
     });
   }
+});
+
+test("applyChanges makes what comes at last also when a change was refused", () => {
+  const built = healthyHost();
+  const list = `${built.folderOf(NIC)}/reset_method`;
+  const [choose, back] = ["bus", "flr bus"].map(
+    (value) => ({ kind: "write", path: list, value }) as const,
+  );
+  const reset = { kind: "write", path: `${built.folderOf(NIC)}/reset`, value: "1" } as const;
+  const failing = new PretendKernel(built, OWN);
+  const writer: HostWriter = {
+    apply: (change) => {
+      if (change === reset) throw Object.assign(new Error("ENOTTY"), { code: "ENOTTY" });
+      failing.apply(change);
+    },
+  };
+  assert.throws(() => applyChanges(writer, [choose!, reset], [back!]), /reset: ENOTTY/);
+  assert.deepEqual(failing.made, [choose, back]);
 });
 
 test("the journal keeps the first state of a device, and survives a cut line", () => {
