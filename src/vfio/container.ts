@@ -28,7 +28,7 @@ import { type AddressSpaceRecord, remove, type VfioState } from "./state.ts";
 import * as trace from "./trace.ts";
 import { Type1Space } from "./type1.ts";
 
-const CONTAINER_PATH = "/dev/vfio/vfio";
+export const CONTAINER_PATH = "/dev/vfio/vfio";
 
 /** In order of preference. */
 const IOMMU_TYPES = [

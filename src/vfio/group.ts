@@ -17,7 +17,7 @@ import { errnoText } from "../sys/errno-text.ts";
 import { OwnedFd } from "../sys/fd.ts";
 import { Owner } from "../sys/owner.ts";
 import { check, errnoOf, ViaductError, type ViaductErrorCode } from "../sys/sys-error.ts";
-import { Container } from "./container.ts";
+import { CONTAINER_PATH, Container } from "./container.ts";
 import { KernelDevice } from "./kernel-device.ts";
 import { remove, type VfioState } from "./state.ts";
 import * as trace from "./trace.ts";
@@ -172,6 +172,7 @@ function openGroup(state: VfioState, number: number): OwnedFd {
           nextStep: `Run as root, or give this user the node: chown $USER ${path}`,
         });
       case "ENOENT":
+        refuseWithoutVfio(state, message, cause);
         throw new ViaductError("DEVICE_NOT_BOUND", message, {
           cause,
           nextStep: `Load vfio-pci and bind a device of group ${number} to it: modprobe vfio-pci; ${membersText(state, number)}`,
@@ -179,6 +180,20 @@ function openGroup(state: VfioState, number: number): OwnedFd {
       default:
         throw new ViaductError("VFIO_MISSING", message, { cause });
     }
+  }
+}
+
+/** Without VFIO no group has a node, and binding a device would not make one. */
+function refuseWithoutVfio(state: VfioState, message: string, cause: unknown): void {
+  try {
+    OwnedFd.open(state.sys, CONTAINER_PATH, O_RDWR)[Symbol.dispose]();
+  } catch (error) {
+    if (errnoOf(error) !== "ENOENT") return;
+    const why = `failed to open ${CONTAINER_PATH}: ${errnoText(error)}`;
+    throw new ViaductError("VFIO_MISSING", `${message}; ${why}`, {
+      cause,
+      nextStep: "Load VFIO: sudo modprobe -a vfio-pci vfio_iommu_type1; then bind the device.",
+    });
   }
 }
 

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { mkdirSync, symlinkSync, writeFileSync } from "node:fs";
+import { constants } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import { HostTree } from "../host/tree.ts";
@@ -131,6 +132,20 @@ test("openKernelDevice: device not bound", () => {
   assert.equal(error.code, "DEVICE_NOT_BOUND");
   assert.match(error.message, /failed to open \/dev\/vfio\/7: No such file or directory/);
   assert.match(error.nextStep ?? "", /0000:01:00\.0 is bound to no driver/);
+});
+
+test("openKernelDevice: a host without VFIO has no node for any group", () => {
+  using host = hostWithEdu();
+  const missing: Syscalls = Object.create(host, {
+    open: {
+      value: (path: string) =>
+        path.startsWith("/dev/vfio/") ? -constants.errno.ENOENT : host.open(path, 0),
+    },
+  });
+  const error = refusal(host, missing);
+  assert.equal(error.code, "VFIO_MISSING");
+  assert.match(error.message, /failed to open \/dev\/vfio\/7: .*\/dev\/vfio\/vfio: No such file/);
+  assert.match(error.nextStep ?? "", /modprobe -a vfio-pci/);
 });
 
 test("openKernelDevice: another device of the group keeps it from being viable", () => {
