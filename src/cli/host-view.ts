@@ -4,12 +4,11 @@
 
 import { classText, deviceText, hex } from "../host/device-text.ts";
 import { type HostGroup, verdictOf } from "../host/host.ts";
-import type { Openers } from "../host/openers.ts";
+import { type Openers, openersOfDevice } from "../host/openers.ts";
 import type { HostDevice } from "../host/pci-device.ts";
 import type { PciIds } from "../host/pci-ids.ts";
 
 export function deviceJson(device: HostDevice, ids: PciIds, openers: Openers | undefined) {
-  const node = `/dev/vfio/${device.group}`;
   return {
     address: device.address,
     vendor: hex(device.vendor, 4),
@@ -33,8 +32,15 @@ export function deviceJson(device: HostDevice, ids: PciIds, openers: Openers | u
     interfaces: device.interfaces,
     sriov: device.sriov ?? null,
     resources: device.resources,
-    openers: openers?.found.filter((opener) => opener.node === node) ?? null,
+    openers: openersJson(device, openers),
   };
+}
+
+/** Null: not asked, or none among those that this user may see. */
+function openersJson(device: HostDevice, openers: Openers | undefined) {
+  if (openers === undefined) return null;
+  const found = openersOfDevice(openers, device);
+  return found.length === 0 && openers.hidden > 0 ? null : found;
 }
 
 export function groupJson(group: HostGroup) {

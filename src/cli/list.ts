@@ -3,12 +3,13 @@
  * group, its verdict, reset, who has it open.
  */
 
-import { describe, hex, type NumberStyle } from "../host/device-text.ts";
+import { describe, type NumberStyle, subsystemText } from "../host/device-text.ts";
 import { findDevices, idFilter, slotFilter } from "../host/find-device.ts";
 import { type Host, verdictOf } from "../host/host.ts";
-import { type Openers, vfioOpeners } from "../host/openers.ts";
+import { type Openers, openersOfDevice, vfioOpeners } from "../host/openers.ts";
 import type { DeviceResource, HostDevice } from "../host/pci-device.ts";
 import { PciIds } from "../host/pci-ids.ts";
+import { isWithVfio } from "../host/viability.ts";
 import { ViaductError } from "../sys/sys-error.ts";
 import { type CommandDefinition, JSON_OPTION } from "./command.ts";
 import { treeText } from "./device-tree.ts";
@@ -160,12 +161,12 @@ function placeText(device: HostDevice): string {
   return `${group}, ${device.driver ?? "no driver"}`;
 }
 
-function subsystemLines(device: HostDevice, ids: PciIds, style: NumberStyle): string[] {
+/** Empty for a device that says nothing of its board. */
+export function subsystemLines(device: HostDevice, ids: PciIds, style: NumberStyle): string[] {
   const { subsystemVendor, subsystemDevice } = device;
   if (subsystemVendor === 0 || subsystemVendor === 0xffff) return [];
-  const vendor = ids.vendor(subsystemVendor) ?? `Device ${hex(subsystemVendor, 4)}`;
-  const numbers = `[${hex(subsystemVendor, 4)}:${hex(subsystemDevice, 4)}]`;
-  return [`Subsystem: ${vendor}${style === 0 ? "" : ` ${numbers}`}`];
+  const subsystem = { vendor: subsystemVendor, device: subsystemDevice };
+  return [`Subsystem: ${subsystemText(device, ids, subsystem, style)}`];
 }
 
 /** What decides whether the device can be assigned. */
@@ -202,13 +203,12 @@ export function assignmentLines(
 }
 
 function openerLines(device: HostDevice, openers: Openers | undefined): string[] {
-  if (device.group === undefined || openers === undefined) return [];
-  const node = `/dev/vfio/${device.group}`;
-  return openers.found
-    .filter(
-      (opener) => opener.node === node || opener.node === `/dev/vfio/devices/${device.vfioDevice}`,
-    )
-    .map((opener) => `In use by: ${opener.name} (pid ${opener.pid}), ${opener.node}`);
+  if (openers === undefined) return [];
+  const found = openersOfDevice(openers, device);
+  if (found.length === 0 && openers.hidden > 0 && isWithVfio(device)) {
+    return ["In use by: not visible without root"];
+  }
+  return found.map(({ name, pid, node }) => `In use by: ${name} (pid ${pid}), ${node}`);
 }
 
 function resourceLine(resource: DeviceResource): string {

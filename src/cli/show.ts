@@ -3,7 +3,7 @@
  * space decoded as `lspci -vvv` prints it.
  */
 
-import { describe, hex, interfaceText } from "../host/device-text.ts";
+import { describe, hex, interfaceText, subsystemText } from "../host/device-text.ts";
 import { findDevices } from "../host/find-device.ts";
 import type { Host } from "../host/host.ts";
 import { vfioOpeners } from "../host/openers.ts";
@@ -13,7 +13,7 @@ import { configText, type DecodedConfig, decodeConfig } from "../pci/decode.ts";
 import { type CommandDefinition, JSON_OPTION } from "./command.ts";
 import { EXIT } from "./exit-status.ts";
 import { deviceJson } from "./host-view.ts";
-import { assignmentLines } from "./list.ts";
+import { assignmentLines, subsystemLines } from "./list.ts";
 import { ROOT_OPTION } from "./open-tree.ts";
 import { print, printJson } from "./output.ts";
 import type { ParsedCommand } from "./parse-command.ts";
@@ -54,18 +54,25 @@ export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> 
     printJson({
       devices: devices.map((device) => ({
         ...deviceJson(device, ids, openers),
-        config: configJson(decodeDevice(device)),
+        physicalSlot: host.physicalSlots.get(device.slot) ?? null,
+        config: configJson(decodeDevice(device, ids)),
       })),
     });
     return EXIT.DONE;
   }
   const texts = devices.map((device) => {
+    const slot = host.physicalSlots.get(device.slot);
+    const about = [
+      ...subsystemLines(device, ids, 2),
+      ...(slot === undefined ? [] : [`Physical Slot: ${slot}`]),
+      `Kernel driver in use: ${device.driver ?? "none"}`,
+      ...assignmentLines(host, device, openers),
+    ];
     const lines = [
       `${device.address} ${describe(device, ids, 2)}${interfaceText(device, ids)}`,
-      `\tDriver: ${device.driver ?? "none"}`,
-      ...assignmentLines(host, device, openers).map((line) => `\t${line}`),
+      ...about.map((line) => `\t${line}`),
     ];
-    const decoded = decodeDevice(device);
+    const decoded = decodeDevice(device, ids);
     lines.push(...(decoded === undefined ? [missingText(device)] : configText(decoded)));
     if (parsed.has("-x")) lines.push(...dumpLines(device));
     return lines.join("\n");
@@ -75,7 +82,7 @@ export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> 
 }
 
 /** Undefined when configuration space could not be read. */
-function decodeDevice(device: HostDevice): DecodedConfig | undefined {
+function decodeDevice(device: HostDevice, ids: PciIds): DecodedConfig | undefined {
   const bytes = device.config.value;
   if (bytes === undefined || bytes.length < 64) return undefined;
   const [slot, fn] = device.address.split(":").at(-1)!.split(".") as [string, string];
@@ -85,6 +92,7 @@ function decodeDevice(device: HostDevice): DecodedConfig | undefined {
     irq: device.irq,
     numaNode: device.numaNode,
     group: device.group,
+    subsystemName: (vendor, id) => subsystemText(device, ids, { vendor, device: id }, 2),
     ...(hasResources ? { regions: device.resources } : {}),
   });
 }

@@ -9,7 +9,7 @@ import { usesOf } from "./criticality.ts";
 import { variantAlias } from "./findings/virtual.ts";
 import type { Host } from "./host.ts";
 import type { JournalEntry } from "./journal.ts";
-import { vfioOpeners } from "./openers.ts";
+import { openersOfDevice, vfioOpeners } from "./openers.ts";
 import type { HostDevice } from "./pci-device.ts";
 
 const DRIVERS = "/sys/bus/pci/drivers";
@@ -129,12 +129,11 @@ export function bootOf(host: Host): string {
  */
 export function checkFree(host: Host, devices: readonly HostDevice[]): void {
   const reasons: string[] = [];
-  const open = vfioOpeners(host.tree).found;
+  const open = vfioOpeners(host.tree);
   for (const device of devices) {
     for (const use of usesOf(host, device)) reasons.push(`${device.address} ${use.what}`);
-    const node = `/dev/vfio/${device.group}`;
-    for (const opener of open.filter((one) => one.node === node)) {
-      reasons.push(`${device.address}: ${node} is open in ${opener.name} (pid ${opener.pid})`);
+    for (const { node, name, pid } of openersOfDevice(open, device)) {
+      reasons.push(`${device.address}: ${node} is open in ${name} (pid ${pid})`);
     }
   }
   if (reasons.length === 0) return;

@@ -94,6 +94,7 @@ export function capture(host: Host, log: KernelLog): Map<string, MemoryEntry> {
   for (const folder of ["net", "block", "nvme"]) {
     for (const name of tree.names(`/sys/class/${folder}`)) link(`/sys/class/${folder}/${name}`);
   }
+  for (const name of tree.names("/sys/bus/pci/slots")) file(`/sys/bus/pci/slots/${name}/address`);
   for (const name of tree.names("/sys/bus/pci/drivers")) {
     entries.set(`/sys/bus/pci/drivers/${name}`, { kind: "folder" });
   }

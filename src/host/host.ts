@@ -39,6 +39,7 @@ export class Host {
   readonly devices: readonly HostDevice[];
   private readonly byAddress: ReadonlyMap<string, HostDevice>;
   private knownGroups: ReadonlyMap<number, HostGroup> | undefined;
+  private knownSlots: ReadonlyMap<string, string> | undefined;
 
   private constructor(tree: HostTree, devices: readonly HostDevice[]) {
     this.tree = tree;
@@ -75,6 +76,19 @@ export class Host {
       );
     }
     return this.knownGroups;
+  }
+
+  /** Slots that the kernel knows by name, as hot-plug ones: `0000:01:00` -> the name. */
+  get physicalSlots(): ReadonlyMap<string, string> {
+    if (this.knownSlots === undefined) {
+      const folder = "/sys/bus/pci/slots";
+      this.knownSlots = new Map(
+        this.tree
+          .names(folder)
+          .map((name) => [this.tree.text(`${folder}/${name}/address`) ?? "", name] as const),
+      );
+    }
+    return this.knownSlots;
   }
 
   /** The devices that travel together: the group's, or the device alone where there is none. */

@@ -2,6 +2,7 @@
  * Who has a device node open: `/proc/<pid>/fd` of every process this user may look into.
  */
 
+import type { HostDevice } from "./pci-device.ts";
 import type { HostTree } from "./tree.ts";
 
 export interface Opener {
@@ -42,4 +43,14 @@ export function openersOf(tree: HostTree, wanted: (node: string) => boolean): Op
 /** The holders of VFIO's nodes: group nodes and device nodes. */
 export function vfioOpeners(tree: HostTree): Openers {
   return openersOf(tree, (node) => node.startsWith("/dev/vfio/") && node !== "/dev/vfio/vfio");
+}
+
+/** Of these openers, those that hold a device: by its group's node, or by its own. */
+export function openersOfDevice({ found }: Openers, device: HostDevice): readonly Opener[] {
+  const { group, vfioDevice } = device;
+  const nodes = [
+    ...(group === undefined ? [] : [`/dev/vfio/${group}`, `/dev/vfio/noiommu-${group}`]),
+    ...(vfioDevice === undefined ? [] : [`/dev/vfio/devices/${vfioDevice}`]),
+  ];
+  return found.filter(({ node }) => nodes.includes(node));
 }

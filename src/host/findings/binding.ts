@@ -34,14 +34,16 @@ function driverEvidence({ number }: HostGroup, members: readonly GroupMember[]) 
 }
 
 /** PCI functions that block the group; a device that is asked about is NOT_BOUND, no blocker. */
-function siblingsInTheWay(group: HostGroup, wanted: HostDevice): HostDevice[] {
-  return group.devices.filter((device) => device !== wanted && blocksGroup(device));
+function siblingsInTheWay({ asked }: CheckContext, group: HostGroup): HostDevice[] {
+  return group.devices.filter((device) => blocksGroup(device) && !asked.includes(device));
 }
 
 function notViable(context: CheckContext): CheckOutcome {
   const found: Found[] = [];
   for (const [group, wanted] of wantedGroups(context)) {
-    const others = group.blockers.filter((member) => member !== wanted);
+    const others = group.blockers.filter(
+      ({ name }) => !context.asked.some(({ address }) => address === name),
+    );
     if (others.length === 0) continue;
     const names = others.map(({ name, driver }) => `${name} (${driver})`).join(", ");
     found.push({
@@ -59,7 +61,7 @@ function notViable(context: CheckContext): CheckOutcome {
 function audioLeft(context: CheckContext): CheckOutcome {
   const found: Found[] = [];
   for (const [group, wanted] of wantedGroups(context)) {
-    const others = siblingsInTheWay(group, wanted).filter((one) => one.slot === wanted.slot);
+    const others = siblingsInTheWay(context, group).filter((one) => one.slot === wanted.slot);
     if (others.length === 0) continue;
     found.push({
       device: wanted.address,
@@ -76,7 +78,7 @@ function audioLeft(context: CheckContext): CheckOutcome {
 function shared(context: CheckContext): CheckOutcome {
   const found: Found[] = [];
   for (const [group, wanted] of wantedGroups(context)) {
-    const others = siblingsInTheWay(group, wanted).filter((one) => one.slot !== wanted.slot);
+    const others = siblingsInTheWay(context, group).filter((one) => one.slot !== wanted.slot);
     if (others.length === 0) continue;
     const ports = upstreamPorts(context, wanted);
     const without = ports.filter((port) => hasAcs(port) === false);
@@ -220,7 +222,7 @@ export const BINDING: readonly CatalogueEntry[] = [
     code: "GROUP_AUDIO_LEFT",
     severity: "error",
     title: "Another function of the same device was forgotten",
-    symptoms: [],
+    symptoms: [/\.[1-7] is bound to snd_hda_intel/i],
     cause: "Its audio or USB function is in the same group and still with a host driver.",
     fix: ["viaduct bind SLOT   # 01:00 means all functions"],
     undo: ["viaduct restore SLOT"],
@@ -263,6 +265,7 @@ export const BINDING: readonly CatalogueEntry[] = [
       /error getting device from group \d+/i,
       /Verify all devices in group \d+ are bound to vfio/i,
       /not bound to (?:driver )?vfio/i,
+      /open \/dev\/vfio\/\d+: No such file/i,
     ],
     cause: "VFIO gives out only devices that a VFIO driver has.",
     fix: ["viaduct bind DEVICE"],

@@ -3,7 +3,7 @@
  */
 
 import { usesOf } from "../criticality.ts";
-import { openersOf, vfioOpeners } from "../openers.ts";
+import { openersOf, openersOfDevice, vfioOpeners } from "../openers.ts";
 import type { HostDevice } from "../pci-device.ts";
 import { isVfioDriver } from "../viability.ts";
 import {
@@ -14,15 +14,14 @@ import {
   type Found,
 } from "./finding.ts";
 
+const CONTAINER = "/dev/vfio/vfio";
 const HIDDEN = "descriptors of other users' processes are hidden; run as root";
 
 function groupBusy(context: CheckContext): CheckOutcome {
-  const { found: open, hidden } = vfioOpeners(context.host.tree);
+  const open = vfioOpeners(context.host.tree);
   const found: Found[] = [];
   for (const device of candidates(context)) {
-    const node = device.group === undefined ? "" : `/dev/vfio/${device.group}`;
-    const cdev = device.vfioDevice === undefined ? "" : `/dev/vfio/devices/${device.vfioDevice}`;
-    for (const opener of open.filter((one) => one.node === node || one.node === cdev)) {
+    for (const opener of openersOfDevice(open, device)) {
       found.push({
         device: device.address,
         ...(device.group === undefined ? {} : { group: device.group }),
@@ -33,7 +32,7 @@ function groupBusy(context: CheckContext): CheckOutcome {
       });
     }
   }
-  return hidden > 0 && found.length === 0 ? { found, skipped: HIDDEN } : { found };
+  return open.hidden > 0 && found.length === 0 ? { found, skipped: HIDDEN } : { found };
 }
 
 function groupPermission(context: CheckContext): CheckOutcome {
@@ -46,23 +45,28 @@ function groupPermission(context: CheckContext): CheckOutcome {
   if (uid === 0) return { found: [] };
   const groups = new Set([...numbers("Groups"), ...numbers("Gid")]);
   const found: Found[] = [];
-  for (const group of new Set(candidates(context).map((device) => device.group))) {
-    const node = tree.status(`/dev/vfio/${group}`).value;
-    if (group === undefined || node === undefined) continue;
+  const wanted = new Set(candidates(context).map((device) => device.group));
+  wanted.delete(undefined);
+  const check = (path: string, more: Partial<Found>) => {
+    const node = tree.status(path).value;
+    if (node === undefined) return;
     const bits =
       node.uid === uid ? node.mode >> 6 : groups.has(node.gid) ? node.mode >> 3 : node.mode;
-    if ((bits & 6) === 6) continue;
+    if ((bits & 6) === 6) return;
     const mode = node.mode.toString(8).padStart(4, "0");
     found.push({
-      group,
-      detail: `user ${uid} may not open /dev/vfio/${group}`,
-      evidence: [
-        { path: `/dev/vfio/${group}`, value: `mode ${mode}, uid ${node.uid}, gid ${node.gid}` },
-      ],
+      detail: `user ${uid} may not open ${path}`,
+      evidence: [{ path, value: `mode ${mode}, uid ${node.uid}, gid ${node.gid}` }],
       confidence: "likely",
-      fix: [`chown ${uid} /dev/vfio/${group}`],
-      undo: [`chown ${node.uid} /dev/vfio/${group}`],
+      fix: [`chown ${uid} ${path}`],
+      undo: [`chown ${node.uid} ${path}`],
+      ...more,
     });
+  };
+  for (const group of wanted) check(`/dev/vfio/${group}`, { group: group! });
+  if (wanted.size > 0) {
+    // Every user's: it gives no access to a device.
+    check(CONTAINER, { fix: [`chmod 666 ${CONTAINER}`], undo: [`chmod 600 ${CONTAINER}`] });
   }
   return { found };
 }
@@ -188,7 +192,10 @@ export const USE: readonly CatalogueEntry[] = [
     code: "HOST_CRITICAL",
     severity: "error",
     title: "The host cannot do without the device",
-    symptoms: [/\bHOST_CRITICAL\b/],
+    symptoms: [
+      /\bHOST_CRITICAL\b/,
+      /refused: .*(?:is mounted at|is swap\b|carries the default|the only display)/i,
+    ],
     cause: "It carries the default route, a mounted or swap disk, or the only console.",
     fix: ["# choose another device, or move the host's use of it away first"],
     undo: [],

@@ -11,7 +11,31 @@ import {
   type Found,
   logCheck,
   NOTHING,
+  together,
 } from "./finding.ts";
+
+/** In sysfs `resource` of a PF the lines of its VFs' BARs, after its own and the ROM. */
+const VF_BARS = { first: 7, last: 12 };
+
+/** A PF whose VFs' BARs got no address: the kernel then refuses any number of VFs. */
+function noRoomForVfs(context: CheckContext): CheckOutcome {
+  const found: Found[] = [];
+  for (const device of candidates(context)) {
+    if (device.sriov?.role !== "pf" || device.sriov.totalVfs === 0) continue;
+    const bar = device.resources.find(
+      ({ index, unassigned }) => unassigned && index >= VF_BARS.first && index <= VF_BARS.last,
+    );
+    if (bar === undefined) continue;
+    const line = device.text("resource")?.split("\n")[bar.index] ?? "";
+    found.push({
+      device: device.address,
+      detail: `the BARs of its ${device.sriov.totalVfs} VFs have no address (VF BAR ${bar.index - VF_BARS.first})`,
+      evidence: [{ path: `${device.path}/resource`, value: line }],
+    });
+  }
+  const logged = logCheck(/not enough MMIO resources for SR-IOV/i, (match) => match[0])(context);
+  return together(logged, { found });
+}
 
 function noDriver(context: CheckContext): CheckOutcome {
   const logged = logCheck(
@@ -115,14 +139,14 @@ export const VIRTUAL: readonly CatalogueEntry[] = [
     title: "No room for the BARs of virtual functions",
     symptoms: [
       /not enough MMIO resources for SR-IOV/i,
-      /sriov_numvfs.*Cannot allocate memory/i,
+      /sriov_numvfs.*(?:Cannot allocate memory|ENOMEM)/i,
       /write error: Cannot allocate memory/i,
     ],
     cause: "The firmware left no address space for VFs: SR-IOV or Above 4G Decoding is off.",
     fix: ["# turn on SR-IOV and Above 4G Decoding in the BIOS, or add pci=realloc"],
     undo: ["# remove pci=realloc"],
     source: "https://github.com/strongtz/i915-sriov-dkms/issues/129",
-    check: logCheck(/not enough MMIO resources for SR-IOV/i, (match) => match[0]),
+    check: noRoomForVfs,
   },
   {
     number: 46,
@@ -133,6 +157,7 @@ export const VIRTUAL: readonly CatalogueEntry[] = [
       /Numerical result out of range/i,
       /sriov_numvfs.*(?:Device or resource busy|EBUSY|ERANGE)/i,
       /VFs already enabled\. Disable before enabling/i,
+      /has at most \d+ VFs/i,
     ],
     cause: "More than sriov_totalvfs, or the number is not 0 now: it goes through 0.",
     fix: ["viaduct sriov PF --num N   # writes 0 first"],

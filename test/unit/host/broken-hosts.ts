@@ -120,6 +120,11 @@ export const BROKEN: readonly BrokenHost[] = [
   },
   { code: "GROUP_PERMISSION", breakIt: notRoot },
   {
+    // The group's node was given away, the container's was not.
+    code: "GROUP_PERMISSION",
+    breakIt: (host) => notRoot(host).node("/dev/vfio/14", 0o666).node("/dev/vfio/vfio", 0o600),
+  },
+  {
     code: "HOST_IN_USE",
     breakIt: (host) => {
       drive(host, GPU, "nouveau");
@@ -269,6 +274,21 @@ export const BROKEN: readonly BrokenHost[] = [
   {
     code: "SRIOV_NO_MMIO",
     breakIt: log("igb 0000:02:00.0: not enough MMIO resources for SR-IOV"),
+  },
+  {
+    // Before anybody asks for VFs: a BAR of theirs has a size and no address.
+    code: "SRIOV_NO_MMIO",
+    breakIt: (host) => {
+      host.file(`${host.folderOf(NIC)}/sriov_totalvfs`, "7");
+      const resource = `${host.folderOf(NIC)}/resource`;
+      const line = (start: number, end: number, flags: number) =>
+        [start, end, flags].map((value) => `0x${value.toString(16).padStart(16, "0")}`).join(" ");
+      const none = line(0, 0, 0);
+      const own = line(0xf7c00000, 0xf7cfffff, 0x40200);
+      const vfs = line(0, 0x1bfff, 0x14220c);
+      host.file(resource, [own, ...Array(6).fill(none), vfs, ...Array(5).fill(none)].join("\n"));
+    },
+    asked: [NIC],
   },
   {
     code: "SRIOV_BAD_COUNT",

@@ -2,9 +2,11 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { checkFree } from "../../../src/host/binding.ts";
+import { type NumberStyle, subsystemText } from "../../../src/host/device-text.ts";
 import { findDevice, findDevices, idFilter, slotFilter } from "../../../src/host/find-device.ts";
 import { Host, verdictOf } from "../../../src/host/host.ts";
-import { vfioOpeners } from "../../../src/host/openers.ts";
+import { openersOfDevice, vfioOpeners } from "../../../src/host/openers.ts";
 import { parseResources } from "../../../src/host/pci-device.ts";
 import { PciIds } from "../../../src/host/pci-ids.ts";
 import { DISK, GPU, GPU_AUDIO, healthyHost, NIC } from "./built-host.ts";
@@ -105,6 +107,36 @@ test("a tree of links that loop, and of garbage, is read without an error", () =
   }
   assert.equal(scanned.device(NIC)?.group, undefined);
   assert.equal(scanned.device("0000:05:00.0")?.vendor, 0);
+});
+
+test("openersOfDevice knows a group's node, its name without an IOMMU, and the device's own", () => {
+  const built = healthyHost();
+  built.folder(`${built.folderOf(GPU)}/vfio-dev/vfio3`);
+  built.process(71, "qemu", "/dev/vfio/14").process(72, "app", "/dev/vfio/devices/vfio3");
+  built.process(73, "dpdk", "/dev/vfio/noiommu-14").process(74, "other", "/dev/vfio/15");
+  const scanned = Host.scan(built.tree());
+  const open = vfioOpeners(scanned.tree);
+  const pids = openersOfDevice(open, scanned.device(GPU)!).map(({ pid }) => pid);
+  assert.deepEqual(pids, [71, 72, 73]);
+  assert.throws(() => checkFree(scanned, [scanned.device(GPU)!]), /devices\/vfio3 is open in app/);
+});
+
+test("a device's board is named under the device, or as the device that it has the numbers of", () => {
+  const ids = new PciIds("10de  NVIDIA\n\t2204  GA102\n\t\t1458 403b  Gaming OC\n1458  Gigabyte");
+  const device = host().device(GPU)!;
+  const name = (vendor: number, id: number, style: NumberStyle) =>
+    subsystemText(device, ids, { vendor, device: id }, style);
+  assert.equal(name(0x1458, 0x403b, 0), "Gigabyte Gaming OC");
+  assert.equal(name(0x1458, 0x403b, 2), "Gigabyte Gaming OC [1458:403b]");
+  assert.equal(name(0x1458, 0x1234, 0), "Gigabyte Device 1234");
+  assert.equal(name(0x1458, 0x1234, 2), "Gigabyte Device [1458:1234]");
+  assert.equal(name(0x10de, 0x2204, 0), "NVIDIA GA102");
+  assert.equal(name(0x1af4, 0x1100, 2), "Device [1af4:1100]");
+});
+
+test("physicalSlots tells the kernel's names of slots", () => {
+  const built = healthyHost().file("/sys/bus/pci/slots/0-3/address", "0000:01:00\n");
+  assert.equal(Host.scan(built.tree()).physicalSlots.get("0000:01:00"), "0-3");
 });
 
 test("PciIds finds names in their own vendor's block only", () => {
