@@ -13,7 +13,7 @@ const OWN: ReadonlyArray<{ readonly pattern: RegExp; readonly what: string }> = 
   { pattern: /^debian-kernel-/, what: "the Debian kernel" },
   { pattern: /^linux-source-/, what: "the lab kernel's source" },
   { pattern: /^build-root-/, what: "compiler and build tools" },
-  { pattern: /^(busybox|kernel-headers)-/, what: "small prefixes" },
+  { pattern: /^(busybox|kernel-headers|pciutils)-/, what: "small prefixes" },
   { pattern: /^(l1-|guests$|programs$)/, what: "initial RAM disks and programs" },
   { pattern: /^snapshots$/, what: "snapshots of L1" },
 ];

@@ -4,13 +4,16 @@ import { busybox } from "./busybox.ts";
 import { keyOf } from "./cache.ts";
 import { initramfs } from "./initramfs.ts";
 import type { Kernel } from "./kernel.ts";
-import { type Command, qemuCommand, qemuPrefix } from "./qemu.ts";
+import type { Command } from "./prefix.ts";
+import { qemuCommand, qemuPrefix } from "./qemu.ts";
 
 export interface L1MachineOptions {
   readonly kernel: Kernel;
   readonly memoryMib?: number;
   readonly cpus?: number;
   readonly iommu?: "intel" | "virtio" | "none";
+  /** Further kernel parameters. */
+  readonly parameters?: string;
   readonly devices?: readonly string[];
   readonly extraArgs?: readonly string[];
 }
@@ -86,13 +89,14 @@ function agentArguments(folder: string): string[] {
 export async function l1Machine(options: L1MachineOptions): Promise<L1Machine> {
   const { kernel, memoryMib = 2048, cpus = 1, iommu = "intel" } = options;
   const { devices = [], extraArgs = [] } = options;
+  const append = [kernelParameters(iommu), options.parameters ?? ""].join(" ").trim();
   const [prefix, initrd, shell] = [await qemuPrefix(), await initramfs(kernel), await busybox()];
   const fixed = [
     ...["-accel", "tcg,thread=multi", "-machine", "q35,kernel-irqchip=split", "-cpu", "max"],
     ...["-smp", String(cpus), "-m", String(memoryMib), "-nodefaults", "-display", "none"],
     ...["-serial", "stdio", "-no-reboot", "-audiodev", "none,id=silence"],
     ...iommuArguments(iommu),
-    ...["-kernel", kernel.bzImage, "-initrd", initrd, "-append", kernelParameters(iommu)],
+    ...["-kernel", kernel.bzImage, "-initrd", initrd, "-append", append],
     ...["-fsdev", "local,id=root,path=/,security_model=none,readonly=on,multidevs=remap"],
     ...["-device", "virtio-9p-pci,fsdev=root,mount_tag=root,addr=0x0d"],
     ...rootPortArguments(),

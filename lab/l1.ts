@@ -26,6 +26,8 @@ export interface L1Options {
   readonly memoryMib?: number;
   readonly cpus?: number;
   readonly iommu?: "intel" | "virtio" | "none";
+  /** Further kernel parameters; each set of them has a snapshot of its own. */
+  readonly parameters?: string;
   /** QEMU `-device` values of devices that cannot be hot-plugged; L1 then boots anew. */
   readonly devices?: readonly string[];
   /** Further QEMU arguments, such as the drives of `devices`; L1 then boots anew. */
@@ -40,7 +42,8 @@ export interface RunOptions {
   readonly onOutput?: OnOutput;
 }
 
-const BOOT_MS = 60_000;
+/** Some seconds; a machine that is busy with other work takes ten times as long. */
+const BOOT_MS = 180_000;
 const RUN_MS = 120_000;
 const PLUG_MS = 15_000;
 const UNPLUG_MS = 30_000;

@@ -69,3 +69,20 @@ export async function prefix(request: PrefixRequest): Promise<string> {
   const chosen = await chosenPackages(memory, suites, (source) => source.resolve(packages));
   return unpackedPrefix(name, chosen);
 }
+
+export interface Command {
+  readonly program: string;
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+}
+
+/** How to start a program of a prefix: with the prefix's own loader and libraries. */
+export function prefixCommand(prefix: string, program: string, args: readonly string[]): Command {
+  const usr = join(prefix, "usr");
+  const libraries = join(usr, "lib/x86_64-linux-gnu");
+  return {
+    program: join(usr, "lib64/ld-linux-x86-64.so.2"),
+    args: ["--library-path", libraries, join(usr, "bin", program), ...args],
+    env: {},
+  };
+}

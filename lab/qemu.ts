@@ -4,13 +4,7 @@
  */
 
 import { join } from "node:path";
-import { prefix } from "./prefix.ts";
-
-export interface Command {
-  readonly program: string;
-  readonly args: readonly string[];
-  readonly env: Readonly<Record<string, string>>;
-}
+import { type Command, prefix, prefixCommand } from "./prefix.ts";
 
 const SUITES = ["trixie-backports", "trixie"];
 const PACKAGES = [
@@ -28,15 +22,10 @@ export function qemuPrefix(): Promise<string> {
 /** How to start `qemu-system-x86_64` of a prefix. */
 export function qemuCommand(prefix: string, args: readonly string[]): Command {
   const usr = join(prefix, "usr");
-  const libraries = join(usr, "lib/x86_64-linux-gnu");
+  const firmware = ["share/qemu", "share/seabios", "lib/ipxe/qemu"];
+  const places = firmware.flatMap((folder) => ["-L", join(usr, folder)]);
   return {
-    program: join(usr, "lib64/ld-linux-x86-64.so.2"),
-    args: [
-      ...["--library-path", libraries, join(usr, "bin/qemu-system-x86_64")],
-      ...["-L", join(usr, "share/qemu"), "-L", join(usr, "share/seabios")],
-      ...["-L", join(usr, "lib/ipxe/qemu")],
-      ...args,
-    ],
-    env: { QEMU_MODULE_DIR: join(libraries, "qemu") },
+    ...prefixCommand(prefix, "qemu-system-x86_64", [...places, ...args]),
+    env: { QEMU_MODULE_DIR: join(usr, "lib/x86_64-linux-gnu/qemu") },
   };
 }

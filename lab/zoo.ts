@@ -84,7 +84,7 @@ export const TOPOLOGIES = {
   },
   "default-port": {
     what: "a root port that reports a link it never has: hot reset fails with ENOTTY",
-    devices: ["pcie-root-port,id=fast,bus=pcie.0,addr=0x14,chassis=30,slot=30", "e1000e,bus=fast"],
+    devices: ["pcie-root-port,id=fast,bus=pcie.0,addr=0x1b,chassis=30,slot=30", "e1000e,bus=fast"],
   },
 } as const satisfies Record<string, Topology>;
 

@@ -8,10 +8,16 @@
  */
 
 import { decodeExpress } from "./decode/express.ts";
-import type { FunctionContext } from "./decode/express-device2.ts";
 import { EXTENDED_CAPABILITIES } from "./decode/extended.ts";
 import { decodeHeader, type KnownRegion } from "./decode/header.ts";
-import { CapabilityWriter, ConfigReader, hex, type RegisterFields } from "./decode/reader.ts";
+import {
+  CapabilityWriter,
+  ConfigReader,
+  type FunctionContext,
+  hex,
+  type RegisterFields,
+  type SubsystemNames,
+} from "./decode/reader.ts";
 import { STANDARD_CAPABILITIES } from "./decode/standard.ts";
 
 export interface DecodedCapability {
@@ -52,6 +58,7 @@ export interface DecodeContext {
   readonly group?: number | undefined;
   /** The regions with the host's addresses and sizes; absent: only the registers are known. */
   readonly regions?: readonly KnownRegion[];
+  readonly subsystemName?: SubsystemNames;
 }
 
 const EXPRESS = 0x10;
@@ -69,7 +76,8 @@ export function decodeConfig(bytes: Uint8Array, context: DecodeContext = {}): De
   });
   const hasMemoryBar =
     context.regions?.some((region) => region.index < 6 && isMemoryBar(config, region)) ?? false;
-  const about = { devfn: context.devfn ?? 0, hasMemoryBar };
+  const { devfn = 0, subsystemName } = context;
+  const about = { devfn, hasMemoryBar, subsystemName };
   const { capabilities, problem } = decodeCapabilities(config, about);
   return {
     vendor: config.u16(0),
@@ -124,7 +132,7 @@ function decodeStandard(
   } else if (known === undefined) {
     out.line(`Capability ID 0x${hex(id, 1)} [${hex(out.u16(2), 4)}]`);
   } else {
-    known[1](out);
+    known[1](out, context);
   }
   return { id, name, offset, isExtended: false, registers: out.registers, lines: out.lines };
 }

@@ -11,14 +11,7 @@ import {
   ROOT_PORT,
   UPSTREAM,
 } from "./express-types.ts";
-import { type CapabilityWriter, field } from "./reader.ts";
-
-export interface FunctionContext {
-  /** Device and function number: 0 for function 0 of slot 0. */
-  readonly devfn: number;
-  /** Has the function a memory BAR with a size? */
-  readonly hasMemoryBar: boolean;
-}
+import { type CapabilityWriter, type FlagTable, type FunctionContext, field } from "./reader.ts";
 
 const TIMEOUT_RANGES: Readonly<Record<number, string>> = {
   0: "Not Supported",
@@ -43,6 +36,12 @@ const TIMEOUTS: Readonly<Record<number, string>> = {
 };
 const OBFF = ["Not Supported", "Via message", "Via WAKE#", "Via message/WAKE#"];
 const OBFF_ENABLED = ["Disabled", "Via message A", "Via message B", "Via WAKE#"];
+const DEVCTL2_REQUESTS: FlagTable = {
+  IDOReq: 8,
+  IDOCompl: 9,
+  LTR: 10,
+  EmergencyPowerReductionReq: 11,
+};
 const EMERGENCY_POWER = ["Not Supported", "Dev Specific", "Form Factor Dev Specific", "Reserved"];
 const LN_CLS = ["Not Supported", "64byte cachelines", "128byte cachelines", "Reserved"];
 /** The value 2 is reserved. */
@@ -90,10 +89,9 @@ function decodeDeviceControl2(out: CapabilityWriter, type: number): void {
   const timeout = TIMEOUTS[field(control, 0, 4)] ?? "Unknown";
   const obff = OBFF_ENABLED[field(control, 13, 2)]!;
   out.set("DevCtl2", { value: control, completionTimeout: timeout, obff });
-  const flags = out.flags("DevCtl2", control, { TimeoutDis: 4, LTR: 10, "10BitTagReq": 12 });
   const isPort = type === ROOT_PORT || type === DOWNSTREAM;
-  const ari = isPort ? ` ${out.flags("DevCtl2", control, { ARIFwd: 5 })}` : "";
-  out.line(`DevCtl2: Completion Timeout: ${timeout}, ${flags} OBFF ${obff},${ari}`);
+  const first = { TimeoutDis: 4, ...(isPort ? { ARIFwd: 5 } : {}) };
+  out.line(`DevCtl2: Completion Timeout: ${timeout}, ${out.flags("DevCtl2", control, first)}`);
   const isEndpoint = type === ENDPOINT || type === LEGACY_ENDPOINT;
   const atomics: string[] = [];
   if (isEndpoint || type === ROOT_PORT || type === ROOT_COMPLEX_ENDPOINT) {
@@ -101,4 +99,9 @@ function decodeDeviceControl2(out: CapabilityWriter, type: number): void {
   }
   if (isPort || type === UPSTREAM) atomics.push(out.flags("DevCtl2", control, { EgressBlck: 7 }));
   if (atomics.length > 0) out.line(`\t AtomicOpsCtl: ${atomics.join(" ")}`);
+  out.line(`\t ${out.flags("DevCtl2", control, DEVCTL2_REQUESTS)}`);
+  const [tags, prefixes] = [{ "10BitTagReq": 12 }, { EETLPPrefixBlk: 15 }].map((table) =>
+    out.flags("DevCtl2", control, table as FlagTable),
+  );
+  out.line(`\t ${tags} OBFF ${obff}, ${prefixes}`);
 }

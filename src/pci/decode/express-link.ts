@@ -64,7 +64,7 @@ function decodeLinkControl(
     out.set("LnkCtl", { rcb: boundary });
     line += ` RCB ${boundary} bytes,`;
   }
-  out.line(`${line} ${out.flags("LnkCtl", control, { Disabled: 4, CommClk: 6 })}`);
+  out.line(`${line} ${out.flags("LnkCtl", control, { LnkDisable: 4, CommClk: 6 })}`);
   out.line(`\t${out.flags("LnkCtl", control, LNKCTL)}`);
   const status = out.u16(0x12);
   const [speed, width] = [field(status, 0, 4), field(status, 4, 6)];
@@ -110,9 +110,10 @@ const MARGINS = [
 
 /** The range that the vector of supported link speeds ends in (bits 1 to 7). */
 function supportedSpeeds(vector: number): string {
-  if ((vector & 0x60) !== 0) return "RsvdP";
-  const top = 31 - Math.clz32(vector & 0x1f);
-  return ["2.5GT/s", "2.5-5GT/s", "2.5-8GT/s", "2.5-16GT/s", "2.5-32GT/s"][top] ?? "Unknown";
+  if ((vector & 0x40) !== 0) return "RsvdP";
+  const top = SPEEDS[32 - Math.clz32(vector)];
+  if (vector === 0 || top === undefined) return "Unknown";
+  return vector === 1 ? top : `2.5-${top}`;
 }
 
 export function decodeLinkControl2(out: CapabilityWriter, type: number): void {

@@ -2,7 +2,7 @@
  * The PCI Express capability (PCIe 6.0, 7.5.3), worded as lspci words it.
  */
 
-import { decodeDevice2, type FunctionContext } from "./express-device2.ts";
+import { decodeDevice2 } from "./express-device2.ts";
 import { decodeLink, decodeLinkControl2, decodeLinkStatus2 } from "./express-link.ts";
 import { decodeSlot } from "./express-slot.ts";
 import {
@@ -18,7 +18,14 @@ import {
   TYPES,
   UPSTREAM,
 } from "./express-types.ts";
-import { type CapabilityWriter, type FlagTable, field, hex, sign } from "./reader.ts";
+import {
+  type CapabilityWriter,
+  type FlagTable,
+  type FunctionContext,
+  field,
+  hex,
+  sign,
+} from "./reader.ts";
 
 const L0S_LATENCY = ["<64ns", "<128ns", "<256ns", "<512ns", "<1us", "<2us", "<4us", "unlimited"];
 const L1_LATENCY = ["<1us", "<2us", "<4us", "<8us", "<16us", "<32us", "<64us", "unlimited"];
@@ -54,7 +61,7 @@ export function decodeExpress(out: CapabilityWriter, context: FunctionContext): 
   const slotText = slotPort ? ` (Slot${sign(field(flags, 8, 1) === 1)})` : "";
   const message = field(flags, 9, 5);
   out.set("Flags", { value: flags, version, type: name, slot: hasSlot, interruptMessage: message });
-  out.line(`Express (v${version}) ${name}${slotText}, MSI ${hex(message, 2)}`);
+  out.line(`Express (v${version}) ${name}${slotText}, IntMsgNum ${message}`);
   if (!out.has(0, 12)) return;
   decodeDevice(out, type);
   const isIntegrated = type === ROOT_COMPLEX_ENDPOINT || type === EVENT_COLLECTOR;
@@ -95,6 +102,7 @@ function decodeDevice(out: CapabilityWriter, type: number): void {
     out.set("DevCap", { slotPowerLimit: limit });
     more += ` SlotPowerLimit ${limit}`;
   }
+  more += ` ${out.flags("DevCap", cap, { "TEE-IO": 30 })}`;
   out.line(`\t${more}`);
   decodeDeviceControl(out, type, hasFlr && field(cap, 28, 1) === 1);
 }

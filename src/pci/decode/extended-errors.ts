@@ -14,9 +14,23 @@ const UNCORRECTABLE: FlagTable = {
   UnxCmplt: 16,
   RxOF: 17,
   MalfTLP: 18,
+};
+const UNCORRECTABLE_MORE: FlagTable = {
   ECRC: 19,
   UnsupReq: 20,
   ACSViol: 21,
+  UncorrIntErr: 22,
+  BlockedTLP: 23,
+  AtomicOpBlocked: 24,
+  TLPBlockedErr: 25,
+};
+const UNCORRECTABLE_LAST: FlagTable = {
+  PoisonTLPBlocked: 26,
+  DMWrReqBlocked: 27,
+  IDECheck: 28,
+  MisIDETLP: 29,
+  PCRC_CHECK: 30,
+  TLPXlatBlocked: 31,
 };
 const CORRECTABLE: FlagTable = {
   RxErr: 0,
@@ -25,6 +39,8 @@ const CORRECTABLE: FlagTable = {
   Rollover: 8,
   Timeout: 12,
   AdvNonFatalErr: 13,
+  CorrIntErr: 14,
+  HeaderOF: 15,
 };
 const ECRC: FlagTable = { ECRCGenCap: 5, ECRCGenEn: 6, ECRCChkCap: 7, ECRCChkEn: 8 };
 const HEADERS: FlagTable = { MultHdrRecCap: 9, MultHdrRecEn: 10, TLPPfxPres: 11, HdrLogCap: 12 };
@@ -35,9 +51,9 @@ const EVENT_COLLECTOR = 10;
 
 export function decodeAer(out: CapabilityWriter): void {
   out.line("Advanced Error Reporting");
-  out.line(`UESta:\t${out.flags("UESta", out.u32(4), UNCORRECTABLE)}`);
-  out.line(`UEMsk:\t${out.flags("UEMsk", out.u32(8), UNCORRECTABLE)}`);
-  out.line(`UESvrt:\t${out.flags("UESvrt", out.u32(12), UNCORRECTABLE)}`);
+  decodeUncorrectable(out, "UESta", 4);
+  decodeUncorrectable(out, "UEMsk", 8);
+  decodeUncorrectable(out, "UESvrt", 12);
   out.line(`CESta:\t${out.flags("CESta", out.u32(16), CORRECTABLE)}`);
   out.line(`CEMsk:\t${out.flags("CEMsk", out.u32(20), CORRECTABLE)}`);
   const cap = out.u32(24);
@@ -56,10 +72,17 @@ export function decodeAer(out: CapabilityWriter): void {
   const status = out.u32(48);
   out.line(`RootSta: ${out.flags("RootSta", status, ROOT_STATUS)}`);
   const message = status >>> 27;
-  out.line(`\t ${out.flags("RootSta", status, ROOT_STATUS_MORE)} IntMsg ${message}`);
+  out.line(`\t ${out.flags("RootSta", status, ROOT_STATUS_MORE)} IntMsgNum ${message}`);
   const [correctable, fatal] = [hex(out.u16(52), 4), hex(out.u16(54), 4)];
   out.set("ErrorSrc", { correctable, fatal });
   out.line(`ErrorSrc: ERR_COR: ${correctable} ERR_FATAL/NONFATAL: ${fatal}`);
+}
+
+function decodeUncorrectable(out: CapabilityWriter, name: string, at: number): void {
+  const value = out.u32(at);
+  out.line(`${name}:\t${out.flags(name, value, UNCORRECTABLE)}`);
+  out.line(`\t${out.flags(name, value, UNCORRECTABLE_MORE)}`);
+  out.line(`\t${out.flags(name, value, UNCORRECTABLE_LAST)}`);
 }
 
 /** The port type in the PCI Express capability; undefined without one. */
@@ -80,7 +103,7 @@ export function decodeDpc(out: CapabilityWriter): void {
   out.set("DpcCap", { value: cap, interruptMessage: message, pioLog: log });
   const before = out.flags("DpcCap", cap, { RPExt: 5, PoisonedTLP: 6, SwTrigger: 7 });
   const after = out.flags("DpcCap", cap, { DL_ActiveErr: 12 });
-  out.line(`DpcCap:\tINT Msg #${message}, ${before} RP PIO Log ${log}, ${after}`);
+  out.line(`DpcCap:\tIntMsgNum ${message}, ${before} RP PIO Log ${log}, ${after}`);
   const control = out.u16(6);
   const trigger = field(control, 0, 2);
   out.set("DpcCtl", { value: control, trigger });

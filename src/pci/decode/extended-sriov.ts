@@ -10,7 +10,7 @@ export function decodeSriov(out: CapabilityWriter): void {
   const message = cap >>> 21;
   out.set("IOVCap", { value: cap, interruptMessage: message });
   const flags = out.flags("IOVCap", cap, { Migration: 0, "10BitTagReq": 2 });
-  out.line(`IOVCap:\t${flags} Interrupt Message Number: ${hex(message, 3)}`);
+  out.line(`IOVCap:\t${flags} IntMsgNum ${message}`);
   const control = out.u16(8);
   out.set("IOVCtl", { value: control });
   const table = { Enable: 0, Migration: 1, Interrupt: 2, MSE: 3, ARIHierarchy: 4 };

@@ -1,7 +1,7 @@
 /**
  * Extended capabilities, from offset 0x100 (PCIe 6.0, 7.6 to 7.9), worded as lspci words them.
- * Error reporting and containment are in extended-errors.ts, virtual channels and links, which few
- * devices have, are named only.
+ * Error reporting and containment are in extended-errors.ts; links, multicast and encryption, which
+ * few devices have, are named only.
  */
 
 import { decodeAer, decodeDpc } from "./extended-errors.ts";
@@ -51,10 +51,12 @@ export const EXTENDED_CAPABILITIES: Readonly<
   36: ["vf-rebar", (out) => decodeResizableBar(out, "Virtual")],
   37: ["data-link-feature", named("Data Link Feature <?>")],
   38: ["physical-16gt", named("Physical Layer 16.0 GT/s <?>")],
-  39: ["lane-margining", named("Lane Margining at the Receiver <?>")],
+  39: ["lane-margining", decodeLaneMargining],
   40: ["hierarchy-id", named("Hierarchy ID <?>")],
   41: ["npem", named("Native PCIe Enclosure Management <?>")],
+  42: ["physical-32gt", named("Physical Layer 32.0 GT/s <?>")],
   46: ["doe", decodeDataObjects],
+  48: ["ide", named("Integrity & Data Encryption")],
 };
 
 function decodeSerialNumber(out: CapabilityWriter): void {
@@ -165,7 +167,8 @@ function decodeAts(out: CapabilityWriter): void {
 function decodePageRequest(out: CapabilityWriter): void {
   out.line("Page Request Interface (PRI)");
   out.line(`PRICtl: ${out.flags("PRICtl", out.u16(4), { Enable: 0, Reset: 1 })}`);
-  out.line(`PRISta: ${out.flags("PRISta", out.u16(6), { RF: 0, UPRGI: 1, Stopped: 8 })}`);
+  const status = { RF: 0, UPRGI: 1, Stopped: 8, PASID: 15 };
+  out.line(`PRISta: ${out.flags("PRISta", out.u16(6), status)}`);
   const [capacity, allocation] = [out.u32(8), out.u32(12)];
   out.set("PageRequests", { capacity, allocation });
   out.line(
@@ -304,15 +307,13 @@ function granularity(value: number): string {
 function decodePrecisionTime(out: CapabilityWriter): void {
   out.line("Precision Time Measurement");
   const cap = out.u32(4);
-  const roles = ["Requester", "Responder", "Root"];
-  const text = roles.map((name, bit) => `${name}:${(cap >>> bit) & 1 ? "+" : "-"}`).join(" ");
   out.set("PTMCap", { value: cap, clock: granularity(field(cap, 8, 8)) });
-  out.line(`PTMCap: ${text}`);
+  out.line(`PTMCap: ${out.flags("PTMCap", cap, { Requester: 0, Responder: 1, Root: 2 })}`);
   out.line(`PTMClockGranularity: ${granularity(field(cap, 8, 8))}`);
   const control = out.u32(8);
-  const [enabled, root] = [control & 1 ? "+" : "-", control & 2 ? "+" : "-"];
   out.set("PTMControl", { value: control, effective: granularity(field(control, 8, 8)) });
-  out.line(`PTMControl: Enabled:${enabled} RootSelected:${root}`);
+  const flags = out.flags("PTMControl", control, { Enabled: 0, RootSelected: 1 });
+  out.line(`PTMControl: ${flags}`);
   out.line(`PTMEffectiveGranularity: ${granularity(field(control, 8, 8))}`);
 }
 
@@ -325,12 +326,19 @@ function decodeDvsec(out: CapabilityWriter): void {
   out.line(`Designated Vendor-Specific: ${text}${vendor === 0x1e98 ? ": CXL" : " <?>"}`);
 }
 
+function decodeLaneMargining(out: CapabilityWriter): void {
+  out.line("Lane Margining at the Receiver");
+  out.line(`PortCap: Uses ${out.flags("PortCap", out.u16(4), { Driver: 0 })}`);
+  const status = { MargReady: 0, MargSoftReady: 1 };
+  out.line(`PortSta: ${out.flags("PortSta", out.u16(6), status)}`);
+}
+
 function decodeDataObjects(out: CapabilityWriter): void {
   out.line("Data Object Exchange");
   const cap = out.u32(4);
   out.line(`DOECap: ${out.flags("DOECap", cap, { IntSup: 0 })}`);
   if (field(cap, 0, 1) === 1) {
-    out.line(`\tInterrupt Message Number ${hex(field(cap, 1, 11), 3)}`);
+    out.line(`\tIntMsgNum ${field(cap, 1, 11)}`);
     out.set("DOECap", { interruptMessage: field(cap, 1, 11) });
   }
   out.line(`DOECtl: ${out.flags("DOECtl", out.u32(8), { IntEn: 1 })}`);

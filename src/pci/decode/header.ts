@@ -135,9 +135,10 @@ function decodeBars(
     const own = BigInt(isIo ? (low & ~3) >>> 0 : (low & ~15) >>> 0) | (high << 32n);
     const address = regions === undefined ? own : start;
     const size = known === undefined ? "" : sizeText(known.size);
-    const prefix = `Region ${index}: ${isVirtual ? "[virtual] " : ""}`;
+    const prefix = `Region ${index}: `;
     const where = placeText(address, own, isIo, (command & (isIo ? 1 : 2)) !== 0);
-    const off = !isVirtual && (command & (isIo ? 1 : 2)) === 0 ? " [disabled]" : "";
+    const isOff = (command & (isIo ? 1 : 2)) === 0;
+    const off = isVirtual ? " [virtual]" : isOff ? " [disabled]" : "";
     if (isIo) {
       out.line(`${prefix}I/O ports at ${where}${off}${size}`);
     } else {
@@ -188,15 +189,12 @@ function decodeRom(
   const address = regions === undefined ? own : (known?.start ?? 0n);
   const isVirtual = address !== 0n && own === 0n;
   const where = address !== 0n ? hex(address, 8) : own !== 0n ? "<ignored>" : "<unassigned>";
-  const off =
-    field(register, 0, 1) === 0
-      ? " [disabled]"
-      : !isVirtual && (command & 2) === 0
-        ? " [disabled by cmd]"
-        : "";
+  const isOff = field(register, 0, 1) === 0;
+  const isOffByCommand = !isOff && !isVirtual && (command & 2) === 0;
+  const off = isOff ? " [disabled]" : isOffByCommand ? " [disabled by cmd]" : "";
   const size = known === undefined ? "" : sizeText(known.size);
   out.set("ROM", { address: `0x${address.toString(16)}`, enabled: field(register, 0, 1) === 1 });
-  out.line(`${isVirtual ? "[virtual] " : ""}Expansion ROM at ${where}${off}${size}`);
+  out.line(`Expansion ROM at ${where}${isVirtual ? " [virtual]" : ""}${off}${size}`);
 }
 
 function decodeBridge(out: CapabilityWriter): void {

@@ -33,6 +33,18 @@ export class ConfigReader {
   }
 }
 
+/** What the text depends on besides a capability's own registers. */
+export interface FunctionContext {
+  /** Device and function number: 0 for function 0 of slot 0. */
+  readonly devfn: number;
+  /** Has the function a memory BAR with a size? */
+  readonly hasMemoryBar: boolean;
+  /** Names a subsystem by its vendor and device, where somebody knows the names. */
+  readonly subsystemName?: SubsystemNames | undefined;
+}
+
+export type SubsystemNames = (vendor: number, device: number) => string;
+
 export type FieldValue = boolean | number | string;
 
 /** A decoded register: `value` is the whole of it, the rest are its fields. */

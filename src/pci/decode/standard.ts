@@ -3,11 +3,11 @@
  * them.
  */
 
-import { type CapabilityWriter, field, hex, sign } from "./reader.ts";
+import { type CapabilityWriter, type FunctionContext, field, hex, sign } from "./reader.ts";
 
 /** PCI_CAP_ID -> the name in JSON and the decoder. */
 export const STANDARD_CAPABILITIES: Readonly<
-  Record<number, readonly [string, (out: CapabilityWriter) => void]>
+  Record<number, readonly [string, (out: CapabilityWriter, context: FunctionContext) => void]>
 > = {
   0: ["null", (out) => out.line("Null")],
   1: ["pm", decodePowerManagement],
@@ -247,10 +247,11 @@ function decodeDebugPort(out: CapabilityWriter): void {
   out.line(`Debug port: BAR=${bar} offset=${hex(offset, 4)}`);
 }
 
-function decodeSubsystem(out: CapabilityWriter): void {
-  const [vendor, device] = [hex(out.u16(4), 4), hex(out.u16(6), 4)];
-  out.set("Subsystem", { vendor, device });
-  out.line(`Subsystem: ${vendor}:${device}`);
+function decodeSubsystem(out: CapabilityWriter, context: FunctionContext): void {
+  const [vendor, device] = [out.u16(4), out.u16(6)];
+  out.set("Subsystem", { vendor: hex(vendor, 4), device: hex(device, 4) });
+  const name = context.subsystemName?.(vendor, device);
+  out.line(`Subsystem: ${name ?? `Device ${hex(vendor, 4)}:${hex(device, 4)}`}`);
 }
 
 function decodeSata(out: CapabilityWriter): void {
