@@ -109,7 +109,7 @@ test("a tree of links that loop, and of garbage, is read without an error", () =
   assert.equal(scanned.device("0000:05:00.0")?.vendor, 0);
 });
 
-test("openersOfDevice knows a group's node, its name without an IOMMU, and the device's own", () => {
+test("openersOfDevice knows the group's node, with and without IOMMU, and the device's own", () => {
   const built = healthyHost();
   built.folder(`${built.folderOf(GPU)}/vfio-dev/vfio3`);
   built.process(71, "qemu", "/dev/vfio/14").process(72, "app", "/dev/vfio/devices/vfio3");
@@ -121,7 +121,7 @@ test("openersOfDevice knows a group's node, its name without an IOMMU, and the d
   assert.throws(() => checkFree(scanned, [scanned.device(GPU)!]), /devices\/vfio3 is open in app/);
 });
 
-test("a device's board is named under the device, or as the device that it has the numbers of", () => {
+test("subsystemText names a board under its device, or as the device of its numbers", () => {
   const ids = new PciIds("10de  NVIDIA\n\t2204  GA102\n\t\t1458 403b  Gaming OC\n1458  Gigabyte");
   const device = host().device(GPU)!;
   const name = (vendor: number, id: number, style: NumberStyle) =>

@@ -19,7 +19,7 @@ test("decodeConfig takes any bytes without an error or an endless chain", () => 
   );
 });
 
-test("a ROM and a BAR that only the kernel knows of are virtual, and said so after the address", () => {
+test("a ROM and a BAR that only the kernel knows of are virtual", () => {
   const region = { kind: "mem32", prefetchable: false } as const;
   const { headerLines } = decodeConfig(new Uint8Array(64), {
     regions: [
