@@ -16,7 +16,7 @@ import {
   KVM_SET_DEVICE_ATTR,
   kvm_device_attr,
 } from "../abi/kvm.ts";
-import { MFD_CLOEXEC } from "../abi/mman.ts";
+import { MADV_POPULATE_WRITE, MFD_CLOEXEC } from "../abi/mman.ts";
 import { RLIMIT_MEMLOCK, rlimit64 } from "../abi/resource.ts";
 import type { Address, Bytes, Syscalls } from "../sys/syscalls.ts";
 import { SoftwareContainer } from "./container.ts";
@@ -194,6 +194,8 @@ export class SoftwareHost implements Syscalls, Disposable {
   }
 
   madvise(at: Address, length: number, advice: number): number {
+    // No device of software needs the pages to be there.
+    if (advice === MADV_POPULATE_WRITE) return 0;
     return this.#real.madvise(at, length, advice);
   }
 

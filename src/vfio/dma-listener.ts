@@ -13,6 +13,7 @@ import type { ViaductError } from "../sys/sys-error.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import { dmaMapError } from "./dma-error.ts";
 import type { DmaSpace } from "./dma-space.ts";
+import { populateRam } from "./populate-ram.ts";
 import { type Report, rateLimited, reportToStderr } from "./report.ts";
 import * as trace from "./trace.ts";
 
@@ -84,6 +85,10 @@ export class DmaListener implements MemoryListener {
       iova_end: iova + size - 1n,
       vaddr: memory.hva,
     });
+    const { kind, name } = section.region;
+    if (kind === "ram") {
+      populateRam(this.#sys, { name, hva: memory.hva, size: Number(size) }, this.#report);
+    }
     try {
       this.#space.map(iova, memory, size, { write: !section.readOnly });
     } catch (cause) {
