@@ -4,6 +4,7 @@
  */
 
 import type { Vm } from "../kvm/vm.ts";
+import { AccessGates } from "../memory/access-gates.ts";
 import { type AddressSpace, createAddressSpace } from "../memory/address-space.ts";
 import { checkHostHas, GuestRam } from "../memory/guest-ram.ts";
 import { type IoHandler, MemoryRegion } from "../memory/region.ts";
@@ -36,6 +37,7 @@ import { FastReset, KeyboardReset, ResetControl } from "./reset-ports.ts";
 import { RtcCmos } from "./rtc-cmos.ts";
 import { Serial16550 } from "./serial-16550.ts";
 import { IOAPIC_SIZE } from "./split-ioapic.ts";
+import { TrapFiles } from "./trap-files.ts";
 
 export interface BoardSignals {
   powerOff(): void;
@@ -66,6 +68,7 @@ interface BoardParts {
   readonly acpiPm: AcpiPm;
   readonly serial: Serial16550;
   readonly serialAttention: EventFd;
+  readonly accessGates: AccessGates;
   readonly fastPath: FastPathState;
 }
 
@@ -82,6 +85,8 @@ export class Board implements Disposable {
   readonly serial: Serial16550;
   /** Signalled when the serial port wants the main thread. */
   readonly serialAttention: EventFd;
+  /** For devices whose trapped accesses the vCPUs' threads may make. */
+  readonly accessGates: AccessGates;
   /** For the vCPUs' threads. */
   readonly fastPath: FastPathState;
   readonly #owner: Owner;
@@ -96,6 +101,7 @@ export class Board implements Disposable {
     this.acpiPm = parts.acpiPm;
     this.serial = parts.serial;
     this.serialAttention = parts.serialAttention;
+    this.accessGates = parts.accessGates;
     this.fastPath = parts.fastPath;
     this.#owner = owner;
   }
@@ -130,9 +136,17 @@ export class Board implements Disposable {
     });
     const { kinds, listener } = followPorts(io);
     owner.own(listener);
-    const fastPath = { ...state, portKinds: kinds, config: root.sharedConfig.buffer };
+    const accessGates = new AccessGates();
+    const fastPath = {
+      ...state,
+      portKinds: kinds,
+      config: root.sharedConfig.buffer,
+      gates: accessGates.buffer,
+      memoryFiles: owner.own(new TrapFiles(memory)).buffer,
+      ioFiles: owner.own(new TrapFiles(io)).buffer,
+    };
     const parts = { ram, lowRam, memory, io, platform, root, acpiPm, serial, serialAttention };
-    return new Board({ ...parts, fastPath }, owner.move());
+    return new Board({ ...parts, accessGates, fastPath }, owner.move());
   }
 
   /** What a PC's reset line does; the CPUs are the machine's. */

@@ -1,22 +1,28 @@
 /**
  * What a vCPU's thread answers without asking the main thread: ports where nothing is, the serial
- * port, the PM timer, and reads of PCI config space, all from shared memory. Everything else is
- * forwarded (kvm/vcpu-loop.ts).
+ * port, the PM timer, and reads of PCI config space, all from shared memory; and trapped accesses
+ * that are one call of a device's file. Everything else is forwarded (kvm/vcpu-loop.ts).
  */
 
 import type { InThreadExits } from "../kvm/exit-handler.ts";
+import { AccessGateReader } from "../memory/access-gates.ts";
 import { SharedConfigReader } from "../pci/shared-config.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import { COM1_PORT, ECAM_SIZE, ECAM_START } from "./memory-map.ts";
 import { pmTimer } from "./pm-timer.ts";
 import { PORT } from "./port-kinds.ts";
 import { Serial16550 } from "./serial-16550.ts";
+import { TrapFileReader } from "./trap-files.ts";
 
 /** Goes to the Worker as data; file descriptors are the process's. */
 export interface FastPathState {
   readonly portKinds: Uint8Array;
   readonly config: SharedArrayBuffer;
   readonly serial: SharedArrayBuffer;
+  /** `AccessGates.buffer`, and `TrapFiles.buffer` of the two address spaces. */
+  readonly gates: SharedArrayBuffer;
+  readonly memoryFiles: SharedArrayBuffer;
+  readonly ioFiles: SharedArrayBuffer;
   /** eventfds: the serial port's interrupt, and a call to the main thread. */
   readonly serialIrqFd: number;
   readonly serialAttentionFd: number;
@@ -28,9 +34,15 @@ export class FastPath implements InThreadExits {
   readonly #kinds: Uint8Array;
   readonly #config: SharedConfigReader;
   readonly #serial: Serial16550;
+  readonly #memoryFiles: TrapFileReader;
+  readonly #ioFiles: TrapFileReader;
 
-  constructor(state: FastPathState, sys: Syscalls) {
+  /** @param vcpu the thread's, 0 and up */
+  constructor(state: FastPathState, sys: Syscalls, vcpu: number) {
     this.#kinds = state.portKinds;
+    const gates = new AccessGateReader(state.gates);
+    this.#memoryFiles = new TrapFileReader(state.memoryFiles, gates, sys, vcpu);
+    this.#ioFiles = new TrapFileReader(state.ioFiles, gates, sys, vcpu);
     this.#config = new SharedConfigReader(state.config, sys);
     this.#serial = serialFor(state, sys);
   }
@@ -46,6 +58,8 @@ export class FastPath implements InThreadExits {
         return this.#config.readPort(port, size);
       case PORT.pmTimer:
         return size === 4 ? pmTimer() : undefined;
+      case PORT.file:
+        return this.#ioFiles.read(port, size);
       default:
         return undefined;
     }
@@ -62,21 +76,23 @@ export class FastPath implements InThreadExits {
         return true;
       case PORT.pciConfig:
         return this.#config.writePort(port, size, value);
+      case PORT.file:
+        return this.#ioFiles.write(port, size, value);
       default:
         return false;
     }
   }
 
   /** @returns undefined = forward */
-  mmioRead(address: number, size: number): number | undefined {
+  mmioRead(address: number, size: 1 | 2 | 4): number | undefined {
     const offset = address - ECAM_START;
-    if (offset < 0 || offset >= ECAM_SIZE || size > 4) return undefined;
+    if (offset < 0 || offset >= ECAM_SIZE) return this.#memoryFiles.read(address, size);
     return this.#config.readEcam(offset, size);
   }
 
   /** Config writes change mappings and interrupts: the main thread's. */
-  mmioWrite(): boolean {
-    return false;
+  mmioWrite(address: number, size: 1 | 2 | 4, value: number): boolean {
+    return this.#memoryFiles.write(address, size, value);
   }
 }
 

@@ -308,6 +308,8 @@ export class Machine {
     this.#vfio ??= VfioDevices.create({
       ...(tree && { tree }),
       ...(onNote && { report: onNote }),
+      // The files of a software host are answered by this thread alone.
+      inThread: tree === undefined,
       vm: this.#parts.vm,
       board: this.#parts.board,
       fail: (error) => this.#life.fail(error),

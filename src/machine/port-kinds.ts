@@ -15,6 +15,8 @@ export const PORT = {
   serial: 2,
   pciConfig: 3,
   pmTimer: 4,
+  /** A device's file, of which `TrapFiles` knows. */
+  file: 5,
 } as const;
 
 const PORT_COUNT = 65536;
@@ -37,7 +39,7 @@ export function followPorts(io: AddressSpace): { kinds: Uint8Array; listener: Di
   };
   const listener = io.listen({
     priority: 0,
-    add: (section) => mark(section, sharedKind),
+    add: (section) => mark(section, section.region.file ? () => PORT.file : sharedKind),
     remove: (section) => mark(section, () => PORT.nothing),
   });
   return { kinds, listener };

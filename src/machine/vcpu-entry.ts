@@ -6,4 +6,4 @@ import { FastPath, type FastPathState } from "./fast-path.ts";
 
 const sys = nativeSyscalls();
 
-runVcpuThread(sys, (shared) => new FastPath(shared as FastPathState, sys));
+runVcpuThread(sys, (shared, vcpu) => new FastPath(shared as FastPathState, sys, vcpu));

@@ -25,6 +25,8 @@ export interface VfioHost {
   readonly vm: Vm;
   readonly board: Board;
   readonly tree?: HostTree;
+  /** Whether the vCPUs' threads can make calls of the devices' files. */
+  readonly inThread: boolean;
   readonly report?: Report;
   /** The guest must not go on. */
   fail(error: ViaductError): void;
@@ -61,6 +63,7 @@ export class VfioDevices implements Disposable {
       vfio,
       loop,
       addressSpace: host.board.memory,
+      ...(host.inThread && { accessGates: host.board.accessGates }),
       clock: hostClock,
       assignIoeventfd: (request) => host.vm.assignIoeventfd(request),
       onUnrecoverableError: (fn) => {

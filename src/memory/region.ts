@@ -26,6 +26,18 @@ export interface HostMemory {
   readonly fdOffset?: number;
 }
 
+/**
+ * A file that a trapped region stands for: while `gate` is open, an access is one pread or pwrite
+ * of its size, and whoever makes that need not ask the handler.
+ */
+export interface TrapFile {
+  readonly fd: number;
+  /** Of the region's first byte. */
+  readonly offset: number;
+  /** `AccessGate.index` */
+  readonly gate: number;
+}
+
 export type RegionKind = "container" | "ram" | "rom" | "ram-device" | "io";
 
 interface Placed {
@@ -46,6 +58,7 @@ export class MemoryRegion {
    */
   readonly handler: IoHandler | undefined;
   readonly memory: HostMemory | undefined;
+  readonly file: TrapFile | undefined;
   /** Who it belongs to, for messages and for the dirty-range rules (a PCI function, a TPM). */
   readonly owner: object | undefined;
   /** Private to a confidential guest: never mapped for DMA. */
@@ -60,13 +73,20 @@ export class MemoryRegion {
     name: string,
     kind: RegionKind,
     size: bigint,
-    options: { handler?: IoHandler; memory?: HostMemory; owner?: object; protected?: boolean } = {},
+    options: {
+      handler?: IoHandler;
+      memory?: HostMemory;
+      file?: TrapFile | undefined;
+      owner?: object;
+      protected?: boolean;
+    } = {},
   ) {
     this.name = name;
     this.kind = kind;
     this.#size = size;
     this.handler = options.handler;
     this.memory = options.memory;
+    this.file = options.file;
     this.owner = options.owner;
     this.protected = options.protected ?? false;
   }

@@ -11,8 +11,9 @@ import {
   VFIO_REGION_INFO_FLAG_READ,
   VFIO_REGION_INFO_FLAG_WRITE,
 } from "../abi/vfio.ts";
+import type { AccessGate } from "../memory/access-gates.ts";
 import { hex } from "../memory/address.ts";
-import { type IoHandler, MemoryRegion } from "../memory/region.ts";
+import { type IoHandler, MemoryRegion, type TrapFile } from "../memory/region.ts";
 import { Mapping } from "../sys/mapping.ts";
 import { Owner } from "../sys/owner.ts";
 import { SysError } from "../sys/sys-error.ts";
@@ -43,6 +44,8 @@ export interface VfioRegionOptions {
   readonly owner?: object;
   /** Runs after each trapped access (the INTx EOI hook); not after a failed read. */
   readonly afterAccess?: () => void;
+  /** While it is open, `afterAccess` does nothing, and any thread may make accesses. */
+  readonly gate?: AccessGate | undefined;
   readonly report?: Report;
 }
 
@@ -100,7 +103,10 @@ export class VfioRegion implements Disposable {
     this.#report = rateLimited(options.report ?? reportToStderr);
     const owner = options.owner === undefined ? {} : { owner: options.owner };
     const handler = this.#handler(0);
-    this.region = new MemoryRegion(options.name, "io", BigInt(info.size), { handler, ...owner });
+    const file = this.#trapFile(options.gate);
+    this.region = new MemoryRegion(options.name, "io", BigInt(info.size), {
+      ...{ handler, file, ...owner },
+    });
   }
 
   /** The mmapped areas, in the order given to `mapAreas`. */
@@ -188,6 +194,17 @@ export class VfioRegion implements Disposable {
     this.#mapped[Symbol.dispose]();
     this.#mmaps = [];
     trace.vfio_region_finalize.emit(traced);
+  }
+
+  /** Not where the region is one-way, nor when somebody wants to hear of each access. */
+  #trapFile(gate: AccessGate | undefined): TrapFile | undefined {
+    const { flags, fdOffset } = this.info;
+    const both = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
+    const traced = trace.vfio_region_read.enabled || trace.vfio_region_write.enabled;
+    if (gate === undefined || this.device.fd < 0 || (flags & both) !== both || traced) {
+      return undefined;
+    }
+    return { fd: this.device.fd, offset: fdOffset, gate: gate.index };
   }
 
   #traceRead(addr: number, size: number, data: number | bigint): void {

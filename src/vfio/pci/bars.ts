@@ -146,7 +146,9 @@ export class AssignedBars implements Disposable {
     const name = `${fn.name} BAR ${index}`;
     const { report } = fn;
     const afterAccess = () => fn.interrupts.intx.eoi();
-    const region = new VfioRegion(fn.device, info, { name, owner: fn, afterAccess, report });
+    const region = new VfioRegion(fn.device, info, {
+      ...{ name, owner: fn, afterAccess, gate: fn.accessGate, report },
+    });
     this.#regions.push(region);
     this.#mapAreas(region, msix);
     return region;

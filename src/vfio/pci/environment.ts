@@ -1,6 +1,7 @@
 /** What an assigned PCI function asks of the machine around it, beside its bus. */
 
 import type { IoeventfdRequest } from "../../kvm/ioeventfd.ts";
+import type { AccessGates } from "../../memory/access-gates.ts";
 import type { AddressSpace } from "../../memory/address-space.ts";
 import type { EventLoop } from "../../sys/event-loop.ts";
 import type { VfioState } from "../state.ts";
@@ -24,6 +25,8 @@ export interface VfioPciEnvironment {
    * @throws {SysError} EEXIST, ENOSPC
    */
   readonly assignIoeventfd?: (request: IoeventfdRequest) => Disposable;
+  /** Lets threads make trapped accesses of BARs by themselves; all come here when absent. */
+  readonly accessGates?: AccessGates;
   /** The chipset the guest sees; other than i440fx when absent. */
   readonly machineFamily?: "i440fx" | "q35";
   /** Gives the guest's firmware a named file (fw_cfg); absent when it has no such firmware. */

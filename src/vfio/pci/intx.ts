@@ -91,7 +91,7 @@ export class Intx {
     attempt(fn.guestReport, `${fn.name}: INTx`, () =>
       fn.device.setIrqNone(VFIO_PCI_INTX_IRQ_INDEX, "trigger", 0, 0),
     );
-    this.#pending = false;
+    this.#setPending(false);
     fn.setIntx(false);
     fn.assignedBars.setMmapsEnabled(true);
     this.#watch?.[Symbol.dispose]();
@@ -107,7 +107,7 @@ export class Intx {
     if (!this.#pending) return;
     const fn = this.#fn;
     trace.vfio_intx_eoi.emit({ name: fn.name });
-    this.#pending = false;
+    this.#setPending(false);
     fn.setIntx(false);
     this.#setMasked(false);
   }
@@ -140,10 +140,17 @@ export class Intx {
     if (!this.#trigger?.drain()) return;
     const fn = this.#fn;
     trace.vfio_intx_interrupt.emit({ name: fn.name, line: "ABCD"[this.#pin]! });
-    this.#pending = true;
+    this.#setPending(true);
     fn.setIntx(true);
     fn.assignedBars.setMmapsEnabled(false);
     this.#armTimer();
+  }
+
+  /** Pending: the next access to a BAR is an end of interrupt, so it must come to this thread. */
+  #setPending(pending: boolean): void {
+    this.#pending = pending;
+    const gate = this.#fn.accessGate;
+    if (gate) gate.closed = pending;
   }
 
   #armTimer(): void {
@@ -175,7 +182,7 @@ export class Intx {
     this.#watch?.[Symbol.dispose]();
     this.#watch = undefined;
     this.#setMasked(true);
-    this.#pending = false;
+    this.#setPending(false);
     fn.setIntx(false);
     const { gsi } = this.#route;
     const accelerated = attempt(fn.guestReport, `${fn.name}: failed to set up KVM INTx`, () => {
@@ -199,7 +206,7 @@ export class Intx {
     if (!unmask) return;
     const fn = this.#fn;
     this.#setMasked(true);
-    this.#pending = false;
+    this.#setPending(false);
     fn.setIntx(false);
     attempt(fn.guestReport, `${fn.name}: failed to disable KVM INTx`, () =>
       fn.bus.root.platform.msiRoutes?.deassignIrqfd(this.#boundGsi, this.#trigger!.fd),

@@ -6,6 +6,7 @@
  * Read in this order: `properties.ts`, `realize.ts`, `config.ts`, `bars.ts`, `intx.ts`, `msix.ts`.
  */
 
+import type { AccessGate } from "../../memory/access-gates.ts";
 import type { PciBus } from "../../pci/bus.ts";
 import { allOnes } from "../../pci/config-space.ts";
 import { PciFunction, type PciFunctionOptions } from "../../pci/function.ts";
@@ -58,6 +59,8 @@ export class VfioPciFunction extends PciFunction implements ResetParticipant {
   readonly guestReport: Report;
   readonly assignedBars: AssignedBars;
   readonly interrupts: Interrupts;
+  /** Closed while an access to a BAR is more than that (INTx pending). */
+  readonly accessGate: AccessGate | undefined;
   readonly resets: ResetFacts = { hasFlr: false, hasPmReset: false, pmOffset: undefined };
   /** Known from step 10 of realize on. */
   ids: EffectiveIds = { vendor: 0, device: 0, isVga: false };
@@ -79,6 +82,7 @@ export class VfioPciFunction extends PciFunction implements ResetParticipant {
     options: VfioPciOptions,
     device: VfioDevice,
     facts: DeviceFacts,
+    gate: AccessGate | undefined,
     base: PciFunctionOptions,
   ) {
     super(base);
@@ -90,6 +94,7 @@ export class VfioPciFunction extends PciFunction implements ResetParticipant {
     this.guestReport = rateLimited(options.env.vfio.report);
     this.deviceConfig = new DeviceConfig(device, facts.config, this.report);
     this.assignedBars = new AssignedBars(this);
+    this.accessGate = gate;
     this.interrupts = new Interrupts(new Intx(this));
   }
 
@@ -106,7 +111,9 @@ export class VfioPciFunction extends PciFunction implements ResetParticipant {
       const wantVga = options.properties["x-vga"];
       const facts = populate(device, { wantVga, report: options.env.vfio.report }); // Step 7.
       const { bus, devfn } = options;
-      const fn = new VfioPciFunction(options, device, facts, {
+      const gate = options.env.accessGates?.allocate();
+      if (gate) owner.own(gate);
+      const fn = new VfioPciFunction(options, device, facts, gate, {
         name: device.name,
         bus,
         devfn,

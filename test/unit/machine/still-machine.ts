@@ -79,7 +79,7 @@ export class StillMachine implements Disposable {
       systemEvent: () => assert.fail("no CPU runs"),
       failed: () => assert.fail("no CPU runs"),
     });
-    this.inThread = new FastPath(board.fastPath, nativeSyscalls());
+    this.inThread = new FastPath(board.fastPath, this.ledger, 0);
     this.slots = new MemorySlots(vm);
     this.#owner.own(board.memory.listen(this.slots));
     this.devices = new Devices(board.root);
@@ -120,6 +120,7 @@ export class StillMachine implements Disposable {
         vm,
         board,
         tree: HostTree.mounted(this.host.roots),
+        inThread: true,
         report: (line) => void this.reports.push(line),
         fail: (error) => void this.events.push(error.message),
         requestRemoval: () => assert.fail("no host wants a device back"),

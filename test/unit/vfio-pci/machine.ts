@@ -17,6 +17,7 @@ import {
 } from "../../../src/abi/vfio.ts";
 import { HostTree } from "../../../src/host/tree.ts";
 import type { IoeventfdRequest } from "../../../src/kvm/ioeventfd.ts";
+import { AccessGates } from "../../../src/memory/access-gates.ts";
 import { type AddressSpace, createAddressSpace } from "../../../src/memory/address-space.ts";
 import { MemoryRegion } from "../../../src/memory/region.ts";
 import type { PciBus } from "../../../src/pci/bus.ts";
@@ -142,6 +143,7 @@ export class TestMachine implements Disposable {
   readonly io: AddressSpace;
   readonly root: RootComplex;
   readonly clock = new TestClock();
+  readonly accessGates = new AccessGates();
   /** What KVM turns into eventfds. */
   readonly ioeventfds: IoeventfdRequest[] = [];
   /** KVM takes no more than these. */
@@ -203,6 +205,7 @@ export class TestMachine implements Disposable {
       loop: this.loop,
       addressSpace: this.memory,
       clock: this.clock,
+      accessGates: this.accessGates,
       machineFamily: this.#machineFamily,
       addFirmwareFile: (name, bytes) => void this.firmwareFiles.set(name, bytes),
       assignIoeventfd: (request) => {
