@@ -8,12 +8,15 @@ import { findDevices } from "../host/find-device.ts";
 import { entryOf } from "../host/findings/catalogue.ts";
 import type { Finding } from "../host/findings/finding.ts";
 import type { Host } from "../host/host.ts";
-import { type KernelLog, logOf, readKernelLog } from "../host/kernel-log.ts";
+import { type KernelLog, logOf, logWith, readKernelLog } from "../host/kernel-log.ts";
+import { readRom } from "../host/option-rom.ts";
+import type { HostDevice } from "../host/pci-device.ts";
 import type { HostTree } from "../host/tree.ts";
 import { ViaductError } from "../sys/sys-error.ts";
 import { type CommandDefinition, JSON_OPTION } from "./command.ts";
 import { EXIT } from "./exit-status.ts";
 import { ROOT_OPTION } from "./open-tree.ts";
+import { parseSize } from "./options.ts";
 import { print, printJson, type Tone, tint } from "./output.ts";
 import type { ParsedCommand } from "./parse-command.ts";
 
@@ -24,7 +27,7 @@ export const command: CommandDefinition = {
     `Checks the host, or the devices named, against a catalogue of problems. Each finding says what
     was read where, the cause, and commands to fix and to undo. Causes come before what they cause;
     the first is the one to fix first. A check that could not be made is SKIP, never PASS.`,
-    `Only reads. Nothing is opened, bound, written or reset.`,
+    `Only reads: nothing is opened, bound, written or reset, but with --probe-rom.`,
   ],
   operands: [
     {
@@ -44,8 +47,12 @@ export const command: CommandDefinition = {
     {
       flags: ["--log"],
       value: "FILE",
-      about: "a kernel log, or a VMM's, to look into too",
+      about: "a kernel log of before, or a VMM's log, to look into too",
       offers: "file",
+    },
+    {
+      flags: ["--probe-rom"],
+      about: "read the option ROMs of the devices named: sysfs turns each on for a moment",
     },
     { flags: ["--memory"], value: "SIZE", about: "the guest's RAM that will be locked: 16G" },
     {
@@ -74,33 +81,42 @@ export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> 
   }
   const asked = [...new Set(parsed.operands.flatMap((text) => findDevices(host, text)))];
   const log = readLog(parsed, host.tree);
-  const diagnosis = diagnose({ host, log, asked, guestMemory: guestMemory(parsed) });
+  const roms = probeRoms(parsed, asked);
+  const diagnosis = diagnose({ host, log, asked, roms, guestMemory: guestMemory(parsed) });
   if (parsed.has("--json")) printJson(diagnosisJson(diagnosis));
   else print(diagnosisText(diagnosis, { quiet: parsed.has("-q"), verbose: parsed.has("-v") }));
   return statusOf(diagnosis, failOn, parsed.has("--strict"));
 }
 
 function readLog(parsed: ParsedCommand, tree: HostTree): KernelLog {
+  const log = readKernelLog(tree);
   const path = parsed.value("--log");
-  if (path === undefined) return readKernelLog(tree);
+  if (path === undefined) return log;
   try {
-    return logOf(readFileSync(path, "utf8"));
+    return logWith(log, logOf(readFileSync(path, "utf8")));
   } catch (cause) {
-    throw new ViaductError("DEVICE_NOT_FOUND", `${path}: cannot be read`, { cause });
+    const { code } = cause as NodeJS.ErrnoException;
+    throw new ViaductError("DEVICE_NOT_FOUND", `--log ${path}: cannot be read: ${code}`, {
+      cause,
+      nextStep: "Name a file with the log's text; `dmesg > FILE` writes one.",
+    });
   }
 }
 
 function guestMemory(parsed: ParsedCommand): bigint | undefined {
   const text = parsed.value("--memory");
-  if (text === undefined) return undefined;
-  const match = /^(\d{1,9})([KMGT]?)i?B?$/i.exec(text);
-  if (match === null) {
-    throw new ViaductError("USAGE", `--memory ${text}: not a size`, {
-      nextStep: "Write, for example, 512M or 16G.",
-    });
+  return text === undefined ? undefined : BigInt(parseSize("--memory", text));
+}
+
+/** Option ROMs of the devices asked about, read by turning each on for a moment. */
+function probeRoms(parsed: ParsedCommand, devices: readonly HostDevice[]) {
+  if (!parsed.has("--probe-rom")) return undefined;
+  const roms = new Map<string, Uint8Array>();
+  for (const device of devices) {
+    const rom = readRom(device);
+    if (rom !== undefined) roms.set(device.address, rom);
   }
-  const shift = { K: 10n, M: 20n, G: 30n, T: 40n }[match[2]!.toUpperCase()] ?? 20n;
-  return BigInt(match[1]!) << shift;
+  return roms;
 }
 
 function statusOf(diagnosis: Diagnosis, failOn: string, strict: boolean): number {
@@ -124,18 +140,17 @@ function diagnosisJson({ results, findings, first }: Diagnosis) {
         number: entry.number,
         title: entry.title,
         cause: flat(entry.cause),
-        fix: finding.fix ?? entry.fix,
-        undo: finding.undo ?? entry.undo,
         source: entry.source,
         isHarmless: finding.isHarmless ?? false,
       };
     }),
     fixFirst: first?.code ?? null,
-    checks: results.map(({ entry, state, reason }) => ({
+    checks: results.map(({ entry, state, reason, note }) => ({
       code: entry.code,
       number: entry.number,
       state,
       reason: reason ?? null,
+      note: note ?? null,
     })),
   };
 }
@@ -164,14 +179,15 @@ function diagnosisText(diagnosis: Diagnosis, style: TextStyle): string {
         lines.push(`${tint("SKIP", "quiet")}  ${entry.code}: ${reason}`);
       }
     }
-    for (const { entry } of tried.filter(({ state }) => state === "clear")) {
-      lines.push(`${tint("PASS", "good")}  ${entry.code}: not found`);
+    for (const { entry, note } of tried.filter(({ state }) => state === "clear")) {
+      const harmless = note === undefined ? "" : `; ${note}`;
+      lines.push(`${tint("PASS", "good")}  ${entry.code}: not found${harmless}`);
     }
   }
   if (first !== undefined) {
     const entry = entryOf(first.code)!;
     lines.push("", tint(`Fix this first: ${first.code}: ${entry.title}`, "strong"));
-    for (const step of first.fix ?? entry.fix) lines.push(`    ${step}`);
+    for (const step of first.fix) lines.push(`    ${step}`);
   } else {
     lines.push(
       "",
@@ -198,8 +214,8 @@ function findingLines(finding: Finding, isDetailed: boolean): string[] {
   const lines = [head, `      ${entry.title} (${finding.confidence})`];
   for (const { path, value } of finding.evidence) lines.push(`      seen:  ${path}: ${value}`);
   lines.push(`      cause: ${flat(entry.cause)}`);
-  for (const step of finding.fix ?? entry.fix) lines.push(`      fix:   ${step}`);
-  for (const step of finding.undo ?? entry.undo) lines.push(`      undo:  ${step}`);
+  for (const step of finding.fix) lines.push(`      fix:   ${step}`);
+  for (const step of finding.undo) lines.push(`      undo:  ${step}`);
   lines.push(`      see:   ${entry.source}`);
   return lines;
 }

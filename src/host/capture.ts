@@ -4,12 +4,15 @@
  */
 
 import type { Host } from "./host.ts";
+import { configPath, configurations } from "./kernel-config.ts";
 import type { KernelLog } from "./kernel-log.ts";
-import { vfioOpeners } from "./openers.ts";
+import { openersOf } from "./openers.ts";
+import type { HostTree } from "./tree.ts";
 import type { MemoryEntry } from "./tree-source.ts";
 
 const FILES = [
   "/proc/cmdline",
+  "/proc/cpuinfo",
   "/proc/version",
   "/proc/interrupts",
   "/proc/iomem",
@@ -22,6 +25,8 @@ const FILES = [
   "/proc/self/limits",
   "/proc/self/status",
   "/proc/1/cgroup",
+  "/.dockerenv",
+  "/run/.containerenv",
   "/proc/sys/kernel/osrelease",
   "/proc/sys/kernel/random/boot_id",
   "/etc/os-release",
@@ -33,7 +38,6 @@ const FILES = [
 /** Folders whose files are taken, one level deep. */
 const FOLDERS = [
   "/etc/modprobe.d",
-  "/etc/libvirt/hooks",
   "/sys/module/vfio/parameters",
   "/sys/module/vfio_pci/parameters",
   "/sys/module/vfio_iommu_type1/parameters",
@@ -57,10 +61,14 @@ const DEVICE_FILES = [
   "config",
   "sriov_totalvfs",
   "sriov_numvfs",
+  "rom",
   "nvidia/current_vgpu_type",
 ];
 const DEVICE_LINKS = ["driver", "iommu_group", "physfn"];
 const DEVICE_FOLDERS = ["net", "drm", "sound", "vfio-dev", "mdev_supported_types"];
+const FRAMEBUFFERS = ["efi-framebuffer", "simple-framebuffer", "vesa-framebuffer"].map(
+  (name) => `/sys/bus/platform/drivers/${name}`,
+);
 const FILE_MAX = 4 << 20;
 
 export function capture(host: Host, log: KernelLog): Map<string, MemoryEntry> {
@@ -76,6 +84,8 @@ export function capture(host: Host, log: KernelLog): Map<string, MemoryEntry> {
     if (target !== undefined) entries.set(path, { kind: "link", target });
   };
   for (const path of FILES) file(path);
+  captureKernel(tree, entries);
+  captureHooks(tree, "/etc/libvirt/hooks", file);
   for (const folder of FOLDERS) {
     if (tree.list(folder).value === undefined) continue;
     entries.set(folder, { kind: "folder" });
@@ -91,8 +101,26 @@ export function capture(host: Host, log: KernelLog): Map<string, MemoryEntry> {
   }
   for (const name of tree.names("/sys/class/iommu"))
     file(`/sys/class/iommu/${name}/intel-iommu/cap`);
-  for (const folder of ["net", "block", "nvme"]) {
-    for (const name of tree.names(`/sys/class/${folder}`)) link(`/sys/class/${folder}/${name}`);
+  for (const folder of ["net", "block", "nvme", "drm", "sound"]) {
+    for (const name of tree.names(`/sys/class/${folder}`)) {
+      const path = `/sys/class/${folder}/${name}`;
+      link(path);
+      const real = realPath(tree, path);
+      link(`${real}/master`);
+      file(`${real}/dm/name`);
+      for (const below of tree.names(`${real}/slaves`)) {
+        entries.set(`${real}/slaves/${below}`, { kind: "folder" });
+      }
+    }
+  }
+  for (const folder of ["/sys/class/vtconsole", ...FRAMEBUFFERS]) {
+    if (tree.has(folder)) entries.set(folder, { kind: "folder" });
+    for (const name of tree.names(folder)) entries.set(`${folder}/${name}`, { kind: "folder" });
+  }
+  for (const name of tree.names("/sys/class/nvme-subsystem")) {
+    for (const one of tree.names(`/sys/class/nvme-subsystem/${name}`)) {
+      if (/^nvme\d+$/.test(one)) link(`/sys/class/nvme-subsystem/${name}/${one}`);
+    }
   }
   for (const name of tree.names("/sys/bus/pci/slots")) file(`/sys/bus/pci/slots/${name}/address`);
   for (const name of tree.names("/sys/bus/pci/drivers")) {
@@ -107,6 +135,37 @@ export function capture(host: Host, log: KernelLog): Map<string, MemoryEntry> {
   return entries;
 }
 
+/** Where a link of sysfs leads; the path itself where it is none. */
+function realPath(tree: HostTree, path: string): string {
+  const target = tree.link(path).value;
+  return target === undefined ? path : `/sys/${target.replace(/^(?:\.\.\/)+/, "")}`;
+}
+
+/** Of large files only the lines that a diagnosis looks for. */
+function captureKernel(tree: HostTree, entries: Map<string, MemoryEntry>): void {
+  const modules = `/lib/modules/${tree.text("/proc/sys/kernel/osrelease") ?? ""}`;
+  const lines: ReadonlyArray<readonly [string, string | undefined, RegExp]> = [
+    [`${modules}/modules.builtin`, tree.text(`${modules}/modules.builtin`), /vfio/],
+    [`${modules}/modules.alias`, tree.text(`${modules}/modules.alias`), /^alias vfio_pci:/],
+    [configPath(tree), configurations(tree)[0]?.text, /VFIO|IOMMU|FB_|SYSFB/],
+  ];
+  for (const [path, text, wanted] of lines) {
+    if (text === undefined) continue;
+    const kept = text.split("\n").filter((line) => wanted.test(line));
+    entries.set(path, { kind: "file", bytes: new TextEncoder().encode(`${kept.join("\n")}\n`) });
+  }
+}
+
+const HOOKS_DEPTH_MAX = 6;
+
+function captureHooks(tree: HostTree, folder: string, file: (path: string) => void, depth = 0) {
+  for (const name of tree.names(folder)) {
+    const path = `${folder}/${name}`;
+    if (tree.status(path).value?.kind !== "folder") file(path);
+    else if (depth < HOOKS_DEPTH_MAX) captureHooks(tree, path, file, depth + 1);
+  }
+}
+
 function captureDevices(
   host: Host,
   file: (path: string) => void,
@@ -115,10 +174,9 @@ function captureDevices(
 ): void {
   const { tree } = host;
   for (const device of host.devices) {
-    const target = tree.link(device.path).value;
     link(device.path);
-    const folder =
-      target === undefined ? device.path : `/sys/${target.replace(/^(?:\.\.\/)+/, "")}`;
+    const folder = realPath(tree, device.path);
+    file(`/sys/kernel/debug/vfio/${device.address}/migration/features`);
     for (const name of DEVICE_FILES) file(`${folder}/${name}`);
     for (const name of DEVICE_LINKS) link(`${folder}/${name}`);
     for (const name of tree.names(folder)) {
@@ -136,6 +194,10 @@ function captureDevices(
     file(`${path}/type`);
     file(`${path}/reserved_regions`);
     for (const device of group.devices) link(`${path}/devices/${device.address}`);
+    for (const { name } of group.others) {
+      entries.set(`${path}/devices/${name}`, { kind: "folder" });
+      link(`${path}/devices/${name}/driver`);
+    }
   }
 }
 
@@ -153,11 +215,12 @@ function captureNodes(
     const { mode, uid, gid } = status;
     entries.set(path, { kind: "device", mode, uid, gid });
   }
-  for (const { pid } of vfioOpeners(tree).found) {
+  const isDevice = (node: string) => /^\/dev\/(?:(?:vfio|dri|snd)\/|nvidia)/.test(node);
+  for (const { pid } of openersOf(tree, isDevice).found) {
     file(`/proc/${pid}/comm`);
     for (const fd of tree.names(`/proc/${pid}/fd`)) {
       const path = `/proc/${pid}/fd/${fd}`;
-      if (tree.link(path).value?.startsWith("/dev/vfio/")) link(path);
+      if (isDevice(tree.link(path).value ?? "")) link(path);
     }
   }
 }
@@ -179,6 +242,8 @@ export function redact(entries: ReadonlyMap<string, MemoryEntry>): Map<string, M
   const hidden = new Map<string, MemoryEntry>();
   for (const [path, entry] of entries) {
     if (entry.kind !== "file") {
+      hidden.set(path, entry);
+    } else if (path.endsWith("/rom")) {
       hidden.set(path, entry);
     } else if (path.endsWith("/config")) {
       hidden.set(path, { ...entry, bytes: withoutSerial(entry.bytes) });

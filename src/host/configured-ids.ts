@@ -2,6 +2,7 @@
  * The ids that vfio-pci is told to take: on the kernel's command line and in modprobe.d.
  */
 
+import type { Evidence } from "./findings/finding.ts";
 import type { HostDevice } from "./pci-device.ts";
 import type { HostTree } from "./tree.ts";
 
@@ -38,6 +39,20 @@ export function configuredIds(tree: HostTree): ConfiguredId[] {
     }
   }
   return ids;
+}
+
+/** The line that makes a driver wait for vfio-pci, with its file. */
+export function softdepOf(tree: HostTree, driver: string): Evidence | undefined {
+  for (const name of tree.names("/etc/modprobe.d")) {
+    const path = `/etc/modprobe.d/${name}`;
+    for (const line of (tree.text(path) ?? "").split("\n")) {
+      const match = /^\s*softdep\s+(\S+)\s+pre:.*\bvfio[-_]pci\b/.exec(line);
+      if (match?.[1]?.replaceAll("-", "_") === driver.replaceAll("-", "_")) {
+        return { path, value: line.trim() };
+      }
+    }
+  }
+  return undefined;
 }
 
 export function matches(id: ConfiguredId, device: HostDevice): boolean {

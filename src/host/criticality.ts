@@ -3,9 +3,9 @@
  * or the only console. `doctor` tells it (HOST_CRITICAL, HOST_IN_USE), `bind` refuses it.
  */
 
+import { pciOwners } from "./class-device.ts";
 import type { Evidence } from "./findings/finding.ts";
 import type { Host } from "./host.ts";
-import { lastAddressIn } from "./pci-address.ts";
 import type { HostDevice } from "./pci-device.ts";
 import { isVfioDriver } from "./viability.ts";
 
@@ -53,7 +53,7 @@ function networkUses(host: Host, device: HostDevice): Use[] {
 function interfacesOf(host: Host, device: HostDevice): string[] {
   const own = host.tree
     .names("/sys/class/net")
-    .filter((name) => ownerOf(host, `/sys/class/net/${name}`) === device.address);
+    .filter((name) => pciOwners(host.tree, "net", name).includes(device.address));
   const all = new Set([...own, ...device.interfaces]);
   for (const name of [...all]) {
     const master = host.tree.linkName(`/sys/class/net/${name}/master`);
@@ -62,17 +62,12 @@ function interfacesOf(host: Host, device: HostDevice): string[] {
   return [...all];
 }
 
-function ownerOf(host: Host, path: string): string | undefined {
-  const target = host.tree.link(path).value;
-  return target === undefined ? undefined : lastAddressIn(target);
-}
-
 function diskUses(host: Host, device: HostDevice): Use[] {
   const uses: Use[] = [];
   const check = (node: string, use: (disk: string) => Use) => {
     const name = node.replace(/^\/dev\//, "").replace(/^mapper\//, "");
     for (const disk of disksUnder(host, name, 0)) {
-      if (ownerOf(host, `/sys/class/block/${disk}`) === device.address) uses.push(use(disk));
+      if (pciOwners(host.tree, "block", disk).includes(device.address)) uses.push(use(disk));
     }
   };
   for (const line of (host.tree.text("/proc/mounts") ?? "").split("\n")) {

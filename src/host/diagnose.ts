@@ -3,7 +3,8 @@
  */
 
 import { CATALOGUE } from "./findings/catalogue.ts";
-import type { CatalogueEntry, CheckContext, Finding } from "./findings/finding.ts";
+import type { CatalogueEntry, CheckContext, Finding, Found } from "./findings/finding.ts";
+import { slotOf } from "./pci-address.ts";
 
 export type CheckState = "found" | "clear" | "unchecked";
 
@@ -12,6 +13,8 @@ export interface CheckResult {
   readonly state: CheckState;
   /** Why it was not, or only in part, checked. */
   readonly reason?: string;
+  /** What looks like a fault and is none. */
+  readonly note?: string;
   readonly findings: readonly Finding[];
 }
 
@@ -32,34 +35,83 @@ export function diagnose(context: CheckContext): Diagnosis {
 }
 
 function runCheck(entry: CatalogueEntry, context: CheckContext): CheckResult {
-  if (entry.check === undefined) {
+  const { check } = entry;
+  if (check === undefined) {
     return { entry, state: "unchecked", reason: entry.unchecked ?? "", findings: [] };
   }
-  const { found, skipped } = entry.check(context);
+  const { value: outcome, missed } = context.host.tree.noticingMisses(() => check(context));
+  const { found, skipped, note } = outcome;
   const findings = found.map((one) => ({
     code: entry.code,
     severity: entry.severity,
     confidence: "proved" as const,
     ...one,
+    fix: (one.fix ?? entry.fix).map((step) => forFinding(step, one)),
+    undo: (one.undo ?? entry.undo).map((step) => forFinding(step, one)),
   }));
-  const state = findings.length > 0 ? "found" : skipped === undefined ? "clear" : "unchecked";
-  return { entry, state, findings, ...(skipped === undefined ? {} : { reason: skipped }) };
+  const reason = skipped ?? missedText(missed);
+  const state = findings.length > 0 ? "found" : reason === undefined ? "clear" : "unchecked";
+  return {
+    entry,
+    state,
+    findings,
+    ...(reason === undefined ? {} : { reason }),
+    ...(note === undefined ? {} : { note }),
+  };
+}
+
+function missedText(paths: readonly string[]): string | undefined {
+  const [first, ...more] = new Set(paths);
+  if (first === undefined) return undefined;
+  return `${first}${more.length > 0 ? ` and ${more.length} more` : ""} could not be read`;
+}
+
+/** A step of the catalogue with this finding's device in it, so that it can be copied. */
+function forFinding(step: string, { device, group }: Found): string {
+  let text = step;
+  if (device !== undefined) {
+    text = text.replace(/\b(?:DEVICE|PF|VF)\b/g, device).replace(/\bSLOT\b/g, slotOf(device));
+  }
+  return group === undefined ? text : text.replace(/\/dev\/vfio\/N\b/g, `/dev/vfio/${group}`);
 }
 
 const WEIGHT = { error: 0, warning: 1, info: 2 } as const;
 
 function rank(results: readonly CheckResult[]): Finding[] {
-  const present = results.filter((result) => result.state === "found");
-  const caused = new Set(present.flatMap(({ entry }) => entry.causes ?? []));
-  const position = (finding: Finding) =>
-    (finding.isHarmless === true ? 100 : 0) +
-    WEIGHT[finding.severity] * 10 +
-    (caused.has(finding.code) ? 5 : 0);
-  return present
+  const present = new Map(
+    results
+      .filter(({ state }) => state === "found")
+      .map(({ entry, findings }) => [entry.code, { entry, weight: weightOf(findings), depth: 0 }]),
+  );
+  // A cause is as grave as the worst that it causes, and comes before it. Chains are short.
+  for (let pass = 0; pass < CHAIN_MAX; pass++) {
+    for (const cause of present.values()) {
+      for (const code of cause.entry.causes ?? []) {
+        const effect = present.get(code);
+        if (effect === undefined) continue;
+        cause.weight = Math.min(cause.weight, effect.weight);
+        effect.depth = Math.max(effect.depth, cause.depth + 1);
+      }
+    }
+  }
+  const position = (finding: Finding) => {
+    if (finding.isHarmless === true) return 100;
+    const { weight, depth } = present.get(finding.code)!;
+    return (depth === 0 ? weight : Math.max(weight, WEIGHT[finding.severity])) * 10 + depth;
+  };
+  return results
     .flatMap((result) => result.findings)
     .map((finding, at) => ({ finding, at }))
     .sort((a, b) => position(a.finding) - position(b.finding) || a.at - b.at)
     .map(({ finding }) => finding);
+}
+
+const CHAIN_MAX = 4;
+
+/** Of the gravest that is no false alarm. */
+function weightOf(findings: readonly Finding[]): number {
+  const real = findings.filter(({ isHarmless }) => isHarmless !== true);
+  return Math.min(WEIGHT.info, ...real.map(({ severity }) => WEIGHT[severity]));
 }
 
 /** Text of the catalogue may be wrapped in the source. */

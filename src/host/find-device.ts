@@ -4,8 +4,9 @@
  */
 
 import { ViaductError } from "../sys/sys-error.ts";
+import { pciOwners } from "./class-device.ts";
 import type { Host } from "./host.ts";
-import { formatAddress, lastAddressIn, parseAddress } from "./pci-address.ts";
+import { formatAddress, parseAddress } from "./pci-address.ts";
 import type { HostDevice } from "./pci-device.ts";
 
 /**
@@ -23,8 +24,8 @@ export function findDevices(host: Host, text: string): HostDevice[] {
     if (found.length > 0) return found;
     throw notFound(host, text, `no PCI device ${full} on ${host.tree.name}`);
   }
-  const owner = ownerOfClassDevice(host, text);
-  if (owner !== undefined) return [owner];
+  const owners = ownersOfClassDevice(host, text);
+  if (owners.length > 0) return owners;
   throw notFound(host, text, "neither a PCI address nor the name of a PCI device's interface");
 }
 
@@ -37,16 +38,16 @@ export function findDevice(host: Host, text: string): HostDevice {
   });
 }
 
-/** The PCI device that a network interface, disk or other class device belongs to. */
-function ownerOfClassDevice(host: Host, text: string): HostDevice | undefined {
-  const name = text.replace(/^\/dev\//, "");
-  if (!/^[\w.@:-]+$/.test(name) || name === "." || name === "..") return undefined;
+/** The PCI devices that a network interface, disk or other class device belongs to. */
+function ownersOfClassDevice(host: Host, text: string): HostDevice[] {
+  const name = text.replace(/^\/dev\/(?:dri\/|snd\/)?/, "");
+  if (!/^[\w.@:-]+$/.test(name) || name === "." || name === "..") return [];
   for (const folder of ["net", "block", "nvme", "drm", "sound", "infiniband"]) {
-    const target = host.tree.link(`/sys/class/${folder}/${name}`).value;
-    const address = target === undefined ? undefined : lastAddressIn(target);
-    if (address !== undefined) return host.device(address);
+    const owners = pciOwners(host.tree, folder, name).map((address) => host.device(address));
+    const known = owners.filter((device) => device !== undefined);
+    if (known.length > 0) return known;
   }
-  return undefined;
+  return [];
 }
 
 function notFound(host: Host, text: string, why: string): ViaductError {

@@ -1,8 +1,9 @@
 /**
- * The kernel's log: `/dev/kmsg` of the running host, `dmesg` in a captured tree, or a file that
- * the user names.
+ * The kernel's log: `/dev/kmsg` of the running host, or what journald kept of it, `dmesg` in a
+ * captured tree, or a file that the user names.
  */
 
+import { spawnSync } from "node:child_process";
 import { closeSync, constants, openSync, readSync } from "node:fs";
 import type { HostTree } from "./tree.ts";
 
@@ -26,6 +27,11 @@ export function readKernelLog(tree: HostTree): KernelLog {
   return { lines: undefined, missing: "the tree has no kernel log (dmesg); give one with --log" };
 }
 
+/** Both: the lines of `more` after those that are there. */
+export function logWith(log: KernelLog, more: KernelLog): KernelLog {
+  return { lines: [...(log.lines ?? []), ...(more.lines ?? [])], missing: "" };
+}
+
 /** A log from text: `dmesg`, `journalctl -k`, or QEMU's own. */
 export function logOf(text: string): KernelLog {
   return { lines: text.split(/\r?\n/).filter((line) => line !== ""), missing: "" };
@@ -36,6 +42,8 @@ function readKmsg(): KernelLog {
   try {
     fd = openSync("/dev/kmsg", constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
+    const fromJournal = readJournald();
+    if (fromJournal !== undefined) return logOf(fromJournal);
     const why = (error as NodeJS.ErrnoException).code === "EPERM" ? "kernel.dmesg_restrict" : "";
     const missing = `/dev/kmsg may not be read${why === "" ? "" : ` (${why})`}; run as root`;
     return { lines: undefined, missing };
@@ -52,6 +60,20 @@ function readKmsg(): KernelLog {
     closeSync(fd);
   }
   return { lines, missing: "" };
+}
+
+const JOURNALCTL = ["--dmesg", "--boot", "--no-pager", "--quiet", "--output=cat"];
+const JOURNALCTL_MS_MAX = 5000;
+
+/** What journald kept of this boot's kernel log; its readers need not be root. */
+function readJournald(): string | undefined {
+  const { status, stdout } = spawnSync("journalctl", JOURNALCTL, {
+    encoding: "utf8",
+    timeout: JOURNALCTL_MS_MAX,
+    maxBuffer: RECORD_MAX * RECORDS_MAX,
+    stdio: ["ignore", "pipe", "ignore"],
+  });
+  return status === 0 && stdout !== "" ? stdout : undefined;
 }
 
 /** The text of the next record; undefined at the end, "" for one that was overwritten. */

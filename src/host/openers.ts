@@ -20,6 +20,11 @@ export interface Openers {
 
 /** Finds the processes that hold a node whose path `wanted` accepts. */
 export function openersOf(tree: HostTree, wanted: (node: string) => boolean): Openers {
+  // What is hidden is counted, and a check says so where it matters.
+  return tree.apart(() => search(tree, wanted));
+}
+
+function search(tree: HostTree, wanted: (node: string) => boolean): Openers {
   const found: Opener[] = [];
   let hidden = 0;
   for (const name of tree.names("/proc")) {

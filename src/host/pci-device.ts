@@ -37,6 +37,8 @@ export class HostDevice {
   /** Its folder in sysfs. */
   readonly path: string;
   private readonly kept = new Map<string, unknown>();
+  /** What could not be read for a value that is kept. */
+  private readonly missed = new Map<string, readonly string[]>();
 
   constructor(tree: HostTree, address: string) {
     this.tree = tree;
@@ -248,9 +250,12 @@ export class HostDevice {
   }
 
   private keep<T>(key: string, read: () => T): T {
+    const misses = this.missed.get(key);
+    if (misses !== undefined) this.tree.noteMisses(misses);
     if (this.kept.has(key)) return this.kept.get(key) as T;
-    const value = read();
+    const { value, missed } = this.tree.noticingMisses(read);
     this.kept.set(key, value);
+    if (missed.length > 0) this.missed.set(key, missed);
     return value;
   }
 }

@@ -30,6 +30,8 @@ export class HostTree {
   /** How messages name it. */
   readonly name: string;
   private readonly source: TreeSource;
+  /** Where misses go while somebody asks for them. */
+  private misses: string[] | undefined;
 
   constructor(source: TreeSource, options: { isLive?: boolean; name?: string } = {}) {
     this.source = source;
@@ -91,6 +93,38 @@ export class HostTree {
     return this.status(path).value !== undefined;
   }
 
+  /**
+   * Runs `read`, and says which paths are there but could not be read: what was concluded without
+   * them is not known. Nested calls each hear of theirs.
+   */
+  noticingMisses<T>(read: () => T): { readonly value: T; readonly missed: readonly string[] } {
+    const outer = this.misses;
+    const missed: string[] = [];
+    this.misses = missed;
+    try {
+      return { value: read(), missed };
+    } finally {
+      this.misses = outer;
+      outer?.push(...missed);
+    }
+  }
+
+  /** Runs `read`, whose misses are its own affair. */
+  apart<T>(read: () => T): T {
+    const outer = this.misses;
+    this.misses = undefined;
+    try {
+      return read();
+    } finally {
+      this.misses = outer;
+    }
+  }
+
+  /** A value that was kept came from a reading that missed these. */
+  noteMisses(paths: readonly string[]): void {
+    this.misses?.push(...paths);
+  }
+
   private attempt<T>(path: string, get: () => T): Reading<T> {
     // Most optional files are absent, and half of such an error's cost is its stack.
     const frames = Error.stackTraceLimit;
@@ -100,6 +134,7 @@ export class HostTree {
     } catch (error) {
       const errno = (error as NodeJS.ErrnoException).code ?? "EIO";
       const missing = ABSENT.has(errno) ? "absent" : DENIED.has(errno) ? "denied" : "unreadable";
+      if (missing !== "absent") this.misses?.push(path);
       return { missing, path, errno };
     } finally {
       Error.stackTraceLimit = frames;

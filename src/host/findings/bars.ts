@@ -2,7 +2,9 @@
  * The catalogue, codes 30 to 38: BARs, the option ROM and the boot display.
  */
 
+import { ROM_CODE_EFI, romImages } from "../option-rom.ts";
 import type { HostDevice } from "../pci-device.ts";
+import type { HostTree } from "../tree.ts";
 import {
   type CatalogueEntry,
   type CheckContext,
@@ -11,11 +13,13 @@ import {
   type Found,
   logCheck,
   NOTHING,
+  skip,
   together,
 } from "./finding.ts";
 
 const PAGE = 4096n;
-const FRAMEBUFFER = /\b(?:BOOTFB|efifb|simplefb|simple-framebuffer|vesafb)\b/;
+/** As drivers/firmware/sysfb*.c, drivers/video/fbdev/ and drivers/gpu/drm/sysfb/ claim it. */
+const FRAMEBUFFER = /^(?:BOOTFB|efifb|simplefb|vesafb|simpledrm|efidrm|vesadrm|.*-framebuffer.*)$/;
 
 function framebuffer(context: CheckContext): CheckOutcome {
   const logged = logCheck(/BAR \d+.*(?:can't|cannot) reserve \[mem/i, (match) => match[0])(context);
@@ -24,7 +28,7 @@ function framebuffer(context: CheckContext): CheckOutcome {
   const ranges = text
     .split("\n")
     .map((line) => /^\s*([0-9a-f]+)-([0-9a-f]+) : (.*)$/.exec(line))
-    .filter((match) => match !== null && FRAMEBUFFER.test(match[3]!))
+    .filter((match) => match !== null && FRAMEBUFFER.test(match[3]!.trim()))
     .map((match) => ({
       start: BigInt(`0x${match![1]}`),
       name: match![3]!,
@@ -51,13 +55,25 @@ function framebuffer(context: CheckContext): CheckOutcome {
   return together(logged, { found });
 }
 
-function skip(why: string): CheckOutcome {
-  return { found: [], skipped: why };
+/** The lines that a hook needs on this host: for the consoles and framebuffers that there are. */
+function hookLines(tree: HostTree): string[] {
+  const consoles = tree
+    .names("/sys/class/vtconsole")
+    .map((name) => `echo 0 > /sys/class/vtconsole/${name}/bind`);
+  const framebuffers = ["efi-framebuffer", "simple-framebuffer", "vesa-framebuffer"].flatMap(
+    (driver) =>
+      tree
+        .names(`/sys/bus/platform/drivers/${driver}`)
+        .filter((name) => name.includes("."))
+        .map((name) => `echo ${name} > /sys/bus/platform/drivers/${driver}/unbind`),
+  );
+  return [...consoles, ...framebuffers];
 }
 
 /** Hook scripts that name a console or framebuffer which this host does not have. */
 function staleScript({ host }: CheckContext): CheckOutcome {
   const { tree } = host;
+  const right = hookLines(tree);
   const found: Found[] = [];
   const look = (folder: string, depth: number) => {
     for (const name of tree.names(folder)) {
@@ -68,12 +84,12 @@ function staleScript({ host }: CheckContext): CheckOutcome {
       }
       const text = tree.text(path) ?? "";
       for (const [, target] of text.matchAll(/(\/sys\/class\/vtconsole\/vtcon\d+)/g)) {
-        if (!tree.has(target!)) found.push(stale(path, target!));
+        if (!tree.has(target!)) found.push(stale(path, target!, right));
       }
       const driver = /\/sys\/bus\/platform\/drivers\/(efi-framebuffer|simple-framebuffer)/.exec(
         text,
       );
-      if (driver !== null && !tree.has(driver[0])) found.push(stale(path, driver[0]));
+      if (driver !== null && !tree.has(driver[0])) found.push(stale(path, driver[0], right));
     }
   };
   look("/etc/libvirt/hooks", 0);
@@ -81,13 +97,14 @@ function staleScript({ host }: CheckContext): CheckOutcome {
   return { found: [...unique.values()] };
 }
 
-function stale(path: string, target: string): Found {
+function stale(path: string, target: string, right: readonly string[]): Found {
   return {
     detail: `${path} uses ${target}, which is not there`,
     evidence: [
       { path, value: target },
       { path: target, value: "absent" },
     ],
+    ...(right.length === 0 ? {} : { fix: [`# in ${path}, in place of its lines:`, ...right] }),
   };
 }
 
@@ -107,13 +124,58 @@ function romUnreadable(context: CheckContext): CheckOutcome {
   };
 }
 
+/** Decided from the ROM's image, where it can be read: it was captured, or `--probe-rom` is given. */
+function romNoUefi(context: CheckContext): CheckOutcome {
+  const found: Found[] = [];
+  const unread: string[] = [];
+  for (const device of candidates(context)) {
+    if (!device.isDisplay || !context.host.tree.has(`${device.path}/rom`)) continue;
+    const rom = context.roms?.get(device.address) ?? capturedRom(context, device);
+    if (rom === undefined) {
+      unread.push(device.address);
+      continue;
+    }
+    const kinds = romImages(rom);
+    if (kinds.length === 0 || kinds.includes(ROM_CODE_EFI)) continue;
+    found.push({
+      device: device.address,
+      detail: "its option ROM is for a legacy BIOS only",
+      evidence: [{ path: `${device.path}/rom`, value: `images of type ${kinds.join(", ")}` }],
+    });
+  }
+  if (unread.length === 0) return { found };
+  return { found, skipped: `the ROM of ${unread.join(", ")} was not read; --probe-rom reads it` };
+}
+
+/** The running host's ROMs are read only when that was asked for. */
+function capturedRom({ host }: CheckContext, device: HostDevice): Uint8Array | undefined {
+  return host.tree.isLive ? undefined : host.tree.bytes(`${device.path}/rom`).value;
+}
+
 /** Intel's integrated graphics have no ROM of their own. */
 function isIntegrated(device: HostDevice): boolean {
   return device.vendor === 0x8086 && device.isDisplay && device.address.endsWith(":00:02.0");
 }
 
+const NO_SPACE = /(?<!VF )BAR (\d+).*(?:can't assign; no space|failed to assign)/i;
+
+/** A BAR that the kernel could place at a later try is none of these. */
+function noSpaceLogged(context: CheckContext): CheckOutcome {
+  const logged = logCheck(NO_SPACE, (match) => match[0])(context);
+  const notes: string[] = [];
+  const found = logged.found.filter(({ device: address, evidence }) => {
+    const index = Number(NO_SPACE.exec(evidence[0]?.value ?? "")?.[1]);
+    const device = context.host.device(address ?? "");
+    const bar = device?.resources.find((one) => one.index === index);
+    if (bar === undefined || bar.unassigned) return true;
+    notes.push(`BAR ${index} of ${address} has an address by now: harmless`);
+    return false;
+  });
+  return { ...logged, found, note: notes.length === 0 ? undefined : notes.join("; ") };
+}
+
 function noSpace(context: CheckContext): CheckOutcome {
-  const logged = logCheck(/BAR \d+.*can't assign; no space/i, (match) => match[0])(context);
+  const logged = noSpaceLogged(context);
   const found: Found[] = [];
   for (const device of candidates(context)) {
     for (const bar of device.resources) {
@@ -183,7 +245,9 @@ export const BARS: readonly CatalogueEntry[] = [
       "# or make another card the primary one in the BIOS",
     ],
     undo: ["# remove the parameter"],
-    source: "https://wiki.archlinux.org/title/PCI_passthrough_via_OVMF",
+    source:
+      "drivers/firmware/sysfb_simplefb.c (BOOTFB); drivers/pci/pci-sysfs.c (boot_vga); " +
+      "https://wiki.archlinux.org/title/PCI_passthrough_via_OVMF",
     check: framebuffer,
   },
   {
@@ -197,8 +261,9 @@ export const BARS: readonly CatalogueEntry[] = [
     ],
     cause: "Guides for older kernels unbind a console or framebuffer that newer ones do not have.",
     fix: ["ls /sys/class/vtconsole /sys/bus/platform/drivers   # keep the lines for what exists"],
-    undo: [],
-    source: "https://github.com/QaidVoid/Complete-Single-GPU-Passthrough/issues/24",
+    undo: ["# the script's old lines"],
+    source:
+      "drivers/firmware/sysfb.c; https://github.com/QaidVoid/Complete-Single-GPU-Passthrough/issues/24",
     check: staleScript,
   },
   {
@@ -213,7 +278,7 @@ export const BARS: readonly CatalogueEntry[] = [
     ],
     cause: "The boot card's ROM is shadowed; integrated graphics have none, and need none.",
     fix: ["# give the ROM as a file: romfile=FILE, or do without: rombar=0"],
-    undo: [],
+    undo: ["# leave out romfile= and rombar=0"],
     source: "https://github.com/yoonsikp/macOS-KVM-PCI-Passthrough/issues/2",
     check: romUnreadable,
   },
@@ -225,9 +290,9 @@ export const BARS: readonly CatalogueEntry[] = [
     symptoms: [/ROM_NO_UEFI/],
     cause: "An old video BIOS: OVMF shows nothing until the guest's own driver starts.",
     fix: ["# update the card's ROM, give a newer one with romfile=, or use SeaBIOS"],
-    undo: [],
+    undo: ["# leave out romfile="],
     source: "https://wiki.archlinux.org/title/PCI_passthrough_via_OVMF",
-    unchecked: "reading a ROM opens the device; not done by a read-only doctor",
+    check: romNoUefi,
   },
   {
     number: 34,
@@ -237,7 +302,7 @@ export const BARS: readonly CatalogueEntry[] = [
     symptoms: [/Rom loading for device at .* has been disabled due to system instability issues/i],
     cause: "The device is on a list of those whose ROM makes trouble.",
     fix: ["# to load it all the same: rombar=1 or romfile="],
-    undo: [],
+    undo: ["# leave out rombar= and romfile="],
     source: "https://www.qemu.org/docs/master/",
     check: logCheck(
       /Rom loading for device at .* has been disabled due to system instability issues/i,
@@ -265,7 +330,9 @@ export const BARS: readonly CatalogueEntry[] = [
     cause: "Some guests and firmware hang or fail with a BAR of several gigabytes.",
     fix: ["# only if the guest has trouble: turn Resizable BAR off in the BIOS"],
     undo: ["# turn it on again"],
-    source: "https://github.com/Coopydood/ultimate-macOS-KVM/issues/114",
+    source:
+      "Documentation/ABI/testing/sysfs-bus-pci (resourceN_resize); " +
+      "https://github.com/Coopydood/ultimate-macOS-KVM/issues/114",
     check: resizable,
   },
   {
@@ -276,7 +343,7 @@ export const BARS: readonly CatalogueEntry[] = [
     symptoms: [/Failed to mmap .* BAR \d+\. Performance may be slow/i],
     cause: "It is smaller than a page and shares that page, so accesses are trapped. Harmless.",
     fix: ["# nothing to do; to align it: pci=resource_alignment=DEVICE"],
-    undo: [],
+    undo: ["# remove pci=resource_alignment="],
     source: "drivers/vfio/pci/vfio_pci_core.c",
     check: noMmap,
   },
@@ -289,8 +356,10 @@ export const BARS: readonly CatalogueEntry[] = [
     cause: `The guest's driver refuses: NVIDIA before 465 in a VM that does not hide KVM, a missing
       battery for mobile cards, or the faults 30, 35 and 36.`,
     fix: ["# drivers from 465 on; else hide KVM and set a vendor id in the VM's configuration"],
-    undo: [],
+    undo: ["# take the settings out again"],
     source: "https://github.com/fidpa/proxmox-gpu-passthrough",
-    unchecked: "depends on the VM's configuration, not on the host",
+    check: logCheck(/\bCode 43\b/i, () => "the log that was given says so", {
+      confidence: "likely",
+    }),
   },
 ];

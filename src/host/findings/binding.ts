@@ -2,11 +2,11 @@
  * The catalogue, codes 11 to 18: groups, and which driver has a device.
  */
 
-import { configuredIds, matches } from "../configured-ids.ts";
+import { configuredIds, matches, softdepOf } from "../configured-ids.ts";
 import type { HostGroup } from "../host.ts";
 import type { HostDevice } from "../pci-device.ts";
 import { blocksGroup, type GroupMember, isVfioDriver, isWithVfio } from "../viability.ts";
-import { hasAcs } from "./acs.ts";
+import { acsOf } from "./acs.ts";
 import {
   type CatalogueEntry,
   type CheckContext,
@@ -14,6 +14,7 @@ import {
   candidates,
   type Found,
   NOTHING,
+  skip,
 } from "./finding.ts";
 
 /** Groups of the devices that a user means to assign, each with the first such device. */
@@ -55,7 +56,17 @@ function notViable(context: CheckContext): CheckOutcome {
       undo: ["viaduct restore --all"],
     });
   }
-  return { found };
+  return { found, note: harmlessBridges(context) };
+}
+
+/** People are told to unbind these, and need not. */
+function harmlessBridges(context: CheckContext): string | undefined {
+  const notes = wantedGroups(context).flatMap(([{ devices, number }]) =>
+    devices
+      .filter(({ driver }) => driver === "pcieport")
+      .map(({ address }) => `${address} on pcieport is in group ${number}: harmless`),
+  );
+  return notes.length === 0 ? undefined : notes.join("; ");
 }
 
 function audioLeft(context: CheckContext): CheckOutcome {
@@ -81,14 +92,14 @@ function shared(context: CheckContext): CheckOutcome {
     const others = siblingsInTheWay(context, group).filter((one) => one.slot !== wanted.slot);
     if (others.length === 0) continue;
     const ports = upstreamPorts(context, wanted);
-    const without = ports.filter((port) => hasAcs(port) === false);
+    const without = ports.filter((port) => ["absent", "off"].includes(acsOf(port) ?? ""));
     found.push({
       device: wanted.address,
       group: group.number,
       detail: `group ${group.number} spans slots: ${others.map((one) => one.slot).join(", ")} too`,
       evidence: [
         ...others.map((one) => ({ path: `${one.path}/iommu_group`, value: `${group.number}` })),
-        ...without.map((port) => ({ path: `${port.path}/config`, value: "no ACS capability" })),
+        ...without.map((port) => ({ path: `${port.path}/config`, value: `ACS ${acsOf(port)}` })),
       ],
       confidence: without.length > 0 ? "proved" : "likely",
     });
@@ -109,7 +120,8 @@ function upstreamPorts(context: CheckContext, device: HostDevice): HostDevice[] 
 }
 
 function acsOverride({ host }: CheckContext): CheckOutcome {
-  const line = host.tree.text("/proc/cmdline") ?? "";
+  const line = host.tree.text("/proc/cmdline");
+  if (line === undefined) return skip("/proc/cmdline could not be read");
   const option = /\bpcie_acs_override=\S+/.exec(line)?.[0];
   if (option === undefined) return NOTHING;
   return {
@@ -145,18 +157,26 @@ function bootRace({ host, asked }: CheckContext): CheckOutcome {
     for (const device of host.devices) {
       if (device.isBridge || !matches(id, device) || isVfioDriver(device.driver)) continue;
       if (device.driver === undefined || (asked.length > 0 && !asked.includes(device))) continue;
+      const softdep = softdepOf(host.tree, device.driver);
       found.push({
         device: device.address,
         detail: `${id.text} is set for vfio-pci, but ${device.driver} has ${device.address}`,
         evidence: [
           { path: id.path, value: id.text },
           { path: `${device.path}/driver`, value: device.driver },
+          softdep ?? { path: "/etc/modprobe.d", value: `no softdep for ${device.driver}` },
         ],
         fix: [
-          `echo 'softdep ${device.driver} pre: vfio-pci' >> /etc/modprobe.d/vfio.conf`,
+          ...(softdep === undefined
+            ? [`echo 'softdep ${device.driver} pre: vfio-pci' >> /etc/modprobe.d/vfio.conf`]
+            : []),
           "# rebuild the initramfs (update-initramfs -u, dracut -f, mkinitcpio -P), start again",
+          `viaduct bind ${device.address}   # for now`,
         ],
-        undo: [`sed -i '/softdep ${device.driver} pre: vfio-pci/d' /etc/modprobe.d/vfio.conf`],
+        undo: [
+          `sed -i '/softdep ${device.driver} pre: vfio-pci/d' /etc/modprobe.d/vfio.conf`,
+          `viaduct restore ${device.address}`,
+        ],
       });
     }
   }
@@ -238,7 +258,7 @@ export const BINDING: readonly CatalogueEntry[] = [
     symptoms: [],
     cause: "No ACS on the path above, so the devices could reach each other past the IOMMU.",
     fix: ["# use a slot of the CPU's own, turn on ACS in the BIOS, or assign the whole group"],
-    undo: [],
+    undo: ["# the card back into its slot; viaduct restore --all"],
     source: "Documentation/driver-api/vfio.rst",
     causes: ["GROUP_NOT_VIABLE"],
     check: shared,
@@ -305,8 +325,11 @@ export const BINDING: readonly CatalogueEntry[] = [
     title: "A bridge is given to vfio-pci",
     symptoms: [],
     cause: "Devices below a bridge disappear with it; only endpoints are assigned.",
-    fix: ["# remove the bridge's id or override; pcieport on a bridge is right"],
-    undo: [],
+    fix: [
+      "viaduct restore DEVICE   # pcieport on a bridge is right",
+      "# and remove the bridge's id where it is set",
+    ],
+    undo: ["# add the id again"],
     source: "https://wiki.archlinux.org/title/PCI_passthrough_via_OVMF",
     check: bridgeBound,
   },

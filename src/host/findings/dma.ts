@@ -6,7 +6,6 @@ import {
   type CatalogueEntry,
   type CheckContext,
   type CheckOutcome,
-  candidates,
   type Found,
   logCheck,
   NOTHING,
@@ -46,7 +45,7 @@ function memlock(context: CheckContext): CheckOutcome {
         detail: `${limit} bytes may be locked, a guest of ${needed >> 20n} MiB needs ${needed}`,
         evidence: [{ path: LIMITS, value: match[0] }],
         fix: [
-          `echo '${"*"} - memlock ${kilobytes}' > /etc/security/limits.d/vfio.conf   # log in again`,
+          `echo '* - memlock ${kilobytes}' > /etc/security/limits.d/vfio.conf   # log in again`,
           `prlimit --pid $$ --memlock=${needed}   # for this shell only, as root`,
         ],
         undo: ["rm /etc/security/limits.d/vfio.conf"],
@@ -101,30 +100,37 @@ function intelWidths({ host }: CheckContext): Array<{ path: string; value: strin
   });
 }
 
+/** Bits of physical address of the processor, where a guest's firmware may put BARs. */
+function processorBits({ host }: CheckContext): { value: string; bits: number } | undefined {
+  const match = /^address sizes\s*: (\d+) bits physical.*$/m.exec(
+    host.tree.text("/proc/cpuinfo") ?? "",
+  );
+  return match === null ? undefined : { value: match[0], bits: Number(match[1]) };
+}
+
 function iovaWidth(context: CheckContext): CheckOutcome {
   const logged = logCheck(/iommu width \(\d+\) is not sufficient/i, (match) => match[0])(context);
   const found: Found[] = [];
-  for (const { path, value, bits } of intelWidths(context)) {
-    const end = 1n << BigInt(bits);
-    for (const device of candidates(context)) {
-      const bar = device.resources.find((one) => one.index < 6 && one.start + one.size > end);
-      if (bar === undefined) continue;
-      found.push({
-        device: device.address,
-        detail: `BAR ${bar.index} lies above what ${bits} bits of DMA address reach`,
-        evidence: [
-          { path, value },
-          { path: `${device.path}/resource`, value: `0x${bar.start.toString(16)}` },
-        ],
-        confidence: "likely",
-      });
-    }
-    if (context.guestMemory !== undefined && context.guestMemory > end) {
-      found.push({
-        detail: `the guest's memory is larger than ${bits} bits of DMA address`,
-        evidence: [{ path, value }],
-      });
-    }
+  const narrow = intelWidths(context).sort((a, b) => a.bits - b.bits)[0];
+  if (narrow === undefined) return logged;
+  const { path, value, bits } = narrow;
+  const processor = processorBits(context);
+  if (processor !== undefined && processor.bits > bits) {
+    found.push({
+      severity: "warning",
+      detail: `DMA addresses have ${bits} bits, the processor's ${processor.bits}: firmware may put BARs out of reach`,
+      evidence: [
+        { path, value },
+        { path: "/proc/cpuinfo", value: processor.value },
+      ],
+      confidence: "likely",
+    });
+  }
+  if (context.guestMemory !== undefined && context.guestMemory > 1n << BigInt(bits)) {
+    found.push({
+      detail: `the guest's memory is larger than ${bits} bits of DMA address`,
+      evidence: [{ path, value }],
+    });
   }
   return together(logged, { found });
 }
@@ -189,8 +195,10 @@ export const DMA: readonly CatalogueEntry[] = [
     ],
     cause: "This IOMMU reaches fewer address bits than the guest's memory or BARs need.",
     fix: ["# nested: intel-iommu,aw-bits=48; else a smaller guest, or BARs below the limit"],
-    undo: [],
-    source: "https://github.com/cloud-hypervisor/cloud-hypervisor/issues/7030",
+    undo: ["# the old aw-bits, the old size"],
+    source:
+      "Documentation/ABI/testing/sysfs-class-iommu-intel-iommu (cap); drivers/iommu/intel/iommu.h " +
+      "(cap_mgaw); https://github.com/cloud-hypervisor/cloud-hypervisor/issues/7030",
     check: iovaWidth,
   },
   {
@@ -205,7 +213,7 @@ export const DMA: readonly CatalogueEntry[] = [
     cause:
       "Only DMA from one device to another is missing; for one device it is no error. Harmless.",
     fix: ["# nothing to do"],
-    undo: [],
+    undo: ["# nothing to undo"],
     source: "https://github.com/kata-containers/kata-containers/issues/12861",
     check: logCheck(
       /PCI peer-to-peer transactions on BARs are not supported|PCI BAR\?/i,
@@ -226,7 +234,7 @@ export const DMA: readonly CatalogueEntry[] = [
     cause:
       "The device used an address that nobody mapped: a driver's bug, or DMA left over by a reset.",
     fix: ["viaduct reset DEVICE   # then look which driver set up that address"],
-    undo: [],
+    undo: ["# none: a reset cannot be taken back"],
     source: "https://github.com/Dasharo/dasharo-issues/issues/641",
     check: logCheck(
       /(?:DMAR: \[DMA (?:Read|Write)[^\]]*\] Request|AMD-Vi: Event logged \[IO_PAGE_FAULT).*/i,

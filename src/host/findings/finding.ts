@@ -28,14 +28,13 @@ export interface Finding {
   readonly confidence: "proved" | "likely";
   /** Looks like a fault and is none. */
   readonly isHarmless?: boolean;
-  /** Commands for this device, in place of the catalogue's general ones. */
-  readonly fix?: readonly string[];
-  readonly undo?: readonly string[];
+  readonly fix: readonly string[];
+  readonly undo: readonly string[];
 }
 
-/** A finding without what its entry already says. */
-export type Found = Omit<Finding, "code" | "severity" | "confidence"> &
-  Partial<Pick<Finding, "severity" | "confidence">>;
+/** A finding without what its entry already says; its own steps stand in place of the entry's. */
+export type Found = Omit<Finding, "code" | "severity" | "confidence" | "fix" | "undo"> &
+  Partial<Pick<Finding, "severity" | "confidence" | "fix" | "undo">>;
 
 export interface CheckContext {
   readonly host: Host;
@@ -43,14 +42,18 @@ export interface CheckContext {
   /** The devices asked about; empty: the whole host. */
   readonly asked: readonly HostDevice[];
   /** Bytes of guest RAM that will be locked, where the user said. */
-  readonly guestMemory: bigint | undefined;
+  readonly guestMemory?: bigint | undefined;
+  /** Option ROMs that were read because the user asked for it, by address. */
+  readonly roms?: ReadonlyMap<string, Uint8Array> | undefined;
 }
 
 /** A check found things, or could not be made: never "fine" for what was not looked at. */
 export interface CheckOutcome {
   readonly found: readonly Found[];
   /** Why it could not be made, or only in part. */
-  readonly skipped?: string;
+  readonly skipped?: string | undefined;
+  /** What looks like a fault there and is none. */
+  readonly note?: string | undefined;
 }
 
 export interface CatalogueEntry {
@@ -64,7 +67,7 @@ export interface CatalogueEntry {
   readonly fix: readonly string[];
   readonly undo: readonly string[];
   readonly source: string;
-  /** Codes that this one causes: they are told after it. */
+  /** Codes that this one causes: they are told after it, and it is as grave as they are. */
   readonly causes?: readonly string[];
   readonly check?: (context: CheckContext) => CheckOutcome;
   /** Why the host alone does not tell, for an entry without a check. */
@@ -134,6 +137,19 @@ export function addressIn(line: string): string | undefined {
 /** Several outcomes as one. */
 export function together(...outcomes: readonly CheckOutcome[]): CheckOutcome {
   const found = outcomes.flatMap((outcome) => outcome.found);
-  const skipped = outcomes.map((outcome) => outcome.skipped).filter((why) => why !== undefined);
-  return skipped.length === 0 ? { found } : { found, skipped: [...new Set(skipped)].join("; ") };
+  return {
+    found,
+    skipped: joined(outcomes.map(({ skipped }) => skipped)),
+    note: joined(outcomes.map(({ note }) => note)),
+  };
+}
+
+function joined(texts: readonly (string | undefined)[]): string | undefined {
+  const said = new Set(texts.filter((text) => text !== undefined));
+  return said.size === 0 ? undefined : [...said].join("; ");
+}
+
+/** A check that could not be made. */
+export function skip(why: string): CheckOutcome {
+  return { found: [], skipped: why };
 }

@@ -3,6 +3,8 @@
  * there.
  */
 
+import { configuredIds } from "../configured-ids.ts";
+import { configSetting } from "../kernel-config.ts";
 import {
   type CatalogueEntry,
   type CheckContext,
@@ -11,6 +13,7 @@ import {
   type Found,
   logCheck,
   NOTHING,
+  skip,
   together,
 } from "./finding.ts";
 
@@ -53,6 +56,7 @@ function kernelOff(context: CheckContext): CheckOutcome {
   return {
     found: [
       {
+        ...(table === "IVRS" ? AMD_STEPS : {}),
         detail: isOff
           ? "the kernel's command line turns the IOMMU off"
           : "the firmware describes an IOMMU, but the kernel uses none",
@@ -66,13 +70,28 @@ function kernelOff(context: CheckContext): CheckOutcome {
   };
 }
 
+/** AMD's is on unless it is turned off. */
+const AMD_STEPS = {
+  fix: [
+    "# remove amd_iommu=off and iommu=off from the kernel's command line,",
+    "# then: update-grub, proxmox-boot-tool refresh or grub2-mkconfig; and start again",
+  ],
+  undo: ["# add the parameter again and start again"],
+};
+
+/** Message interrupts on x86 without a remapping domain: the chip's name lacks `IR-`. */
+const UNMAPPED_MSI = /\sPCI-MSIX?\b/;
+
 function remapMissing(context: CheckContext): CheckOutcome {
   const logged = logCheck(/No interrupt remapping/i, () => "the kernel says so")(context);
   if (!hasGroups(context) || logged.found.length > 0) return logged;
   const interrupts = context.host.tree.text("/proc/interrupts");
   if (interrupts === undefined) return together(logged, skip("/proc/interrupts not readable"));
-  const chips = interrupts.split("\n").filter((line) => /PCI-MSI/.test(line));
-  if (chips.length === 0 || chips.some((line) => /\bIR-/.test(line))) return logged;
+  // Other architectures isolate message interrupts in ways of their own.
+  if (!/^(?:DMAR|IVRS)$/.test(iommuTable(context) ?? "")) return logged;
+  const lines = interrupts.split("\n");
+  const chips = lines.filter((line) => UNMAPPED_MSI.test(line));
+  if (chips.length === 0 || lines.some((line) => /\sIR-/.test(line))) return logged;
   return together(logged, {
     found: [
       {
@@ -82,10 +101,6 @@ function remapMissing(context: CheckContext): CheckOutcome {
       },
     ],
   });
-}
-
-function skip(why: string): CheckOutcome {
-  return { found: [], skipped: why };
 }
 
 function unsafeInterrupts({ host }: CheckContext): CheckOutcome {
@@ -98,12 +113,15 @@ function unsafeInterrupts({ host }: CheckContext): CheckOutcome {
 
 function reservedDirect(context: CheckContext): CheckOutcome {
   const found: Found[] = [];
+  let note: string | undefined;
   for (const device of candidates(context)) {
     if (device.group === undefined) continue;
     const path = `/sys/kernel/iommu_groups/${device.group}/reserved_regions`;
-    const line = (context.host.tree.text(path) ?? "")
-      .split("\n")
-      .find((one) => /\sdirect$/.test(one.trim()));
+    const lines = (context.host.tree.text(path) ?? "").split("\n").map((one) => one.trim());
+    const line = lines.find((one) => /\sdirect$/.test(one));
+    if (lines.some((one) => one.endsWith(" direct-relaxable"))) {
+      note = `group ${device.group} has direct-relaxable regions: the kernel gives it out`;
+    }
     if (line === undefined) continue;
     found.push({
       device: device.address,
@@ -117,26 +135,30 @@ function reservedDirect(context: CheckContext): CheckOutcome {
     /ineligible for IOMMU domain attach due to platform RMRR/i,
     () => "the kernel refused the device",
   )(context);
-  return together(logged, { found });
+  return together(logged, { found, note });
 }
 
 function vfioMissing({ host }: CheckContext): CheckOutcome {
   const { tree } = host;
-  if (tree.has("/dev/vfio/vfio") || tree.has("/sys/module/vfio")) return NOTHING;
-  const release = tree.text("/proc/sys/kernel/osrelease") ?? "";
-  const config = tree.text(`/boot/config-${release}`);
-  const setting = config?.split("\n").find((line) => /\bCONFIG_VFIO(=| is not set)/.test(line));
+  const hasVfio = tree.has("/dev/vfio/vfio") || tree.has("/sys/module/vfio");
+  // iommufd can stand in for the container (CONFIG_IOMMUFD_VFIO_CONTAINER).
+  const hasModel = tree.has("/sys/module/vfio_iommu_type1") || tree.has("/dev/iommu");
+  if (hasVfio && hasModel) return NOTHING;
+  const absent = hasVfio
+    ? ["/sys/module/vfio_iommu_type1", "/dev/iommu"]
+    : ["/dev/vfio/vfio", "/sys/module/vfio"];
+  const setting = configSetting(tree, hasVfio ? "CONFIG_VFIO_IOMMU_TYPE1" : "CONFIG_VFIO");
+  const isBuilt = setting === undefined || setting.value.includes("=");
   return {
     found: [
       {
-        detail:
-          setting === undefined || setting.includes("=")
-            ? "VFIO's modules are not loaded"
-            : "this kernel was built without VFIO",
+        ...(isBuilt ? {} : { fix: ["# boot another kernel"], undo: ["# boot this one again"] }),
+        detail: isBuilt
+          ? `${hasVfio ? "VFIO's IOMMU module is" : "VFIO's modules are"} not loaded`
+          : "this kernel was built without VFIO",
         evidence: [
-          { path: "/dev/vfio/vfio", value: "absent" },
-          { path: "/sys/module/vfio", value: "absent" },
-          ...(setting === undefined ? [] : [{ path: `/boot/config-${release}`, value: setting }]),
+          ...absent.map((path) => ({ path, value: "absent" })),
+          ...(setting === undefined ? [] : [setting]),
         ],
       },
     ],
@@ -146,28 +168,26 @@ function vfioMissing({ host }: CheckContext): CheckOutcome {
 function builtinOptions({ host }: CheckContext): CheckOutcome {
   const { tree } = host;
   const release = tree.text("/proc/sys/kernel/osrelease") ?? "";
-  const builtin = tree.text(`/lib/modules/${release}/modules.builtin`);
-  if (builtin === undefined) return skip(`/lib/modules/${release}/modules.builtin not readable`);
+  const path = `/lib/modules/${release}/modules.builtin`;
+  const builtin = tree.text(path);
+  if (builtin === undefined) return skip(`${path} could not be read`);
   if (!/vfio[-_]pci\.ko/.test(builtin)) return NOTHING;
   if (/vfio[-_]pci\.ids=/.test(tree.text("/proc/cmdline") ?? "")) return NOTHING;
-  for (const name of tree.names("/etc/modprobe.d")) {
-    const path = `/etc/modprobe.d/${name}`;
-    const line = optionLine(tree.text(path));
-    if (line === undefined) continue;
-    return {
-      found: [
-        {
-          detail: "vfio-pci is built into the kernel, so this option comes too late",
-          evidence: [{ path, value: line }],
-        },
-      ],
-    };
-  }
-  return NOTHING;
-}
-
-function optionLine(text: string | undefined): string | undefined {
-  return text?.split("\n").find((line) => /^\s*options\s+vfio[-_]pci\s.*\bids=/.test(line));
+  const id = configuredIds(tree).find((one) => one.path !== "/proc/cmdline");
+  if (id === undefined) return NOTHING;
+  const ids = configuredIds(tree).map(({ text }) => text);
+  return {
+    found: [
+      {
+        detail: "vfio-pci is built into the kernel, so this option comes too late",
+        evidence: [
+          { path, value: "vfio-pci.ko" },
+          { path: id.path, value: id.text },
+        ],
+        fix: [`# add to the kernel's command line: vfio-pci.ids=${[...new Set(ids)].join(",")}`],
+      },
+    ],
+  };
 }
 
 function noIommu({ host }: CheckContext): CheckOutcome {
@@ -192,7 +212,7 @@ const FIRMWARE_KEEPS = {
   cause: `The firmware keeps the right to DMA into memory for this device (RMRR), so the kernel will
     not give the device to anybody else.`,
   fix: ["# update the BIOS, turn the option off there, or use another slot"],
-  undo: [],
+  undo: ["# turn the option on again, or move the card back"],
 };
 
 export const PLATFORM: readonly CatalogueEntry[] = [
@@ -212,7 +232,9 @@ export const PLATFORM: readonly CatalogueEntry[] = [
       "# in a VM: give it -device intel-iommu,intremap=on,caching-mode=on or virtio-iommu-pci",
     ],
     undo: ["# turn it off again in the BIOS"],
-    source: "Documentation/driver-api/vfio.rst",
+    source:
+      "Documentation/driver-api/vfio.rst; drivers/iommu/intel/dmar.c (DMAR); " +
+      "drivers/iommu/amd/init.c (IVRS)",
     causes: ["NOT_BOUND", "VFIO_MISSING", "INTR_REMAP_MISSING", "IOMMUFD_UNAVAILABLE"],
     check: firmwareOff,
   },
@@ -250,7 +272,7 @@ export const PLATFORM: readonly CatalogueEntry[] = [
       `echo 'options vfio_iommu_type1 allow_unsafe_interrupts=1' > /etc/modprobe.d/vfio-unsafe.conf`,
     ],
     undo: ["rm /etc/modprobe.d/vfio-unsafe.conf"],
-    source: "drivers/vfio/vfio_iommu_type1.c",
+    source: "drivers/vfio/vfio_iommu_type1.c; kernel/irq/msi.c (IR- in /proc/interrupts)",
     check: remapMissing,
   },
   {
@@ -275,7 +297,9 @@ export const PLATFORM: readonly CatalogueEntry[] = [
     title: "The firmware keeps DMA rights for this device (RMRR)",
     symptoms: [/ineligible for IOMMU domain attach due to platform RMRR/i],
     ...FIRMWARE_KEEPS,
-    source: "drivers/iommu/intel/iommu.c; https://github.com/OrpheeGT/relax-intel-rmrr",
+    source:
+      "Documentation/ABI/testing/sysfs-kernel-iommu_groups (reserved_regions); " +
+      "https://github.com/OrpheeGT/relax-intel-rmrr",
     check: reservedDirect,
   },
   {

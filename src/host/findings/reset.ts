@@ -3,7 +3,7 @@
  */
 
 import type { HostDevice } from "../pci-device.ts";
-import { isVfioDriver } from "../viability.ts";
+import { isWithVfio } from "../viability.ts";
 import {
   type CatalogueEntry,
   type CheckContext,
@@ -15,24 +15,6 @@ import {
   together,
 } from "./finding.ts";
 
-function noReset(context: CheckContext): CheckOutcome {
-  const found: Found[] = [];
-  let skipped: string | undefined;
-  for (const device of candidates(context)) {
-    if (device.hasReset === undefined) skipped = `${device.path}/reset could not be seen`;
-    if (device.hasReset !== false) continue;
-    found.push({
-      device: device.address,
-      detail: `the kernel has no way to reset ${device.address}`,
-      evidence: [
-        { path: `${device.path}/reset`, value: "absent" },
-        { path: `${device.path}/reset_method`, value: device.resetMethods?.join(" ") ?? "absent" },
-      ],
-    });
-  }
-  return skipped === undefined ? { found } : { found, skipped };
-}
-
 /** The functions that a reset of the device's bus would hit too. */
 function onSameBus(context: CheckContext, device: HostDevice): HostDevice[] {
   const bus = device.address.slice(0, device.address.lastIndexOf(":"));
@@ -41,24 +23,62 @@ function onSameBus(context: CheckContext, device: HostDevice): HostDevice[] {
   );
 }
 
+/**
+ * Those of them that keep VFIO from resetting the bus: it must own every function on it
+ * (VFIO_DEVICE_PCI_HOT_RESET).
+ */
+function notOwned(context: CheckContext, device: HostDevice): HostDevice[] {
+  return onSameBus(context, device).filter(
+    (other) => other.group !== device.group || !isWithVfio(other),
+  );
+}
+
+function resetEvidence(device: HostDevice) {
+  const methods = device.resetMethods?.join(" ") ?? "absent";
+  return [
+    { path: `${device.path}/reset`, value: "absent" },
+    { path: `${device.path}/reset_method`, value: methods === "" ? "(empty)" : methods },
+  ];
+}
+
+function noReset(context: CheckContext): CheckOutcome {
+  const found: Found[] = [];
+  const notes: string[] = [];
+  for (const device of candidates(context)) {
+    if (device.hasReset !== false) continue;
+    if (device.parent !== undefined) {
+      // Below a bridge there is the bus: VFIO resets it when it owns all of it.
+      if (notOwned(context, device).length === 0) {
+        notes.push(`${device.address} has no reset of its own; VFIO resets its bus: harmless`);
+      }
+      continue;
+    }
+    found.push({
+      device: device.address,
+      detail: `the kernel has no way to reset ${device.address}, and no bridge is above it`,
+      evidence: resetEvidence(device),
+    });
+  }
+  return { found, note: notes.length === 0 ? undefined : notes.join("; ") };
+}
+
 function resetNeedsGroup(context: CheckContext): CheckOutcome {
   const found: Found[] = [];
   for (const device of candidates(context)) {
-    const alone = (device.resetMethods ?? []).filter((name) => name !== "bus");
-    if (device.resetMethods === undefined || alone.length > 0) continue;
-    const others = onSameBus(context, device).filter(
-      (other) => other.group !== device.group || !isVfioDriver(other.driver),
-    );
+    if (device.hasReset !== false || device.parent === undefined) continue;
+    const others = notOwned(context, device);
     if (others.length === 0) continue;
     found.push({
       device: device.address,
       ...(device.group === undefined ? {} : { group: device.group }),
       detail: `only a bus reset is left, and it hits ${others.map((one) => one.address).join(", ")}`,
       evidence: [
-        { path: `${device.path}/reset_method`, value: device.resetMethods.join(" ") || "(empty)" },
+        ...resetEvidence(device),
         ...others.map((one) => ({ path: `${one.path}/driver`, value: one.driver ?? "none" })),
       ],
       confidence: "likely",
+      fix: [`viaduct bind ${[device, ...others].map((one) => one.address).join(" ")}`],
+      undo: [`viaduct restore ${[device, ...others].map((one) => one.address).join(" ")}`],
     });
   }
   return { found };
@@ -91,14 +111,38 @@ function amdReset(context: CheckContext): CheckOutcome {
   return { found };
 }
 
+function flrBroken(context: CheckContext): CheckOutcome {
+  const logged = logCheck(/not ready \d+ms after FLR/i, (match) => match[0])(context);
+  const notes: string[] = [];
+  const found = logged.found.flatMap((one): Found[] => {
+    const device = context.host.device(one.device ?? "");
+    const methods = device?.resetMethods;
+    if (device === undefined || methods === undefined) return [one];
+    if (methods.includes("flr")) {
+      const evidence = { path: `${device.path}/reset_method`, value: methods.join(" ") };
+      return [{ ...one, evidence: [...one.evidence, evidence] }];
+    }
+    notes.push(`${device.address} is not reset by FLR any more: harmless`);
+    return [];
+  });
+  return { ...logged, found, note: notes.length === 0 ? undefined : notes.join("; ") };
+}
+
+const IDLE_D3 = "/sys/module/vfio_pci/parameters/disable_idle_d3";
+
 function d3cold(context: CheckContext): CheckOutcome {
   const found: Found[] = [];
   for (const device of candidates(context)) {
-    if (device.powerState !== "error" && device.powerState !== "unknown") continue;
+    // "unknown" is what the kernel says of any device whose driver was unbound.
+    if (device.powerState !== "error") continue;
     found.push({
       device: device.address,
       detail: `its power state is ${device.powerState}`,
-      evidence: [{ path: `${device.path}/power_state`, value: device.powerState }],
+      evidence: [
+        { path: `${device.path}/power_state`, value: device.powerState },
+        { path: `${device.path}/d3cold_allowed`, value: device.text("d3cold_allowed") ?? "absent" },
+        { path: IDLE_D3, value: context.host.tree.text(IDLE_D3) ?? "absent" },
+      ],
       confidence: "likely",
     });
   }
@@ -142,8 +186,8 @@ export const RESET: readonly CatalogueEntry[] = [
     cause:
       "It has no function-level, power-management or bus reset, so a guest leaves it as it is.",
     fix: ["# assign all of the bus, load vendor-reset for AMD graphics, or choose another device"],
-    undo: [],
-    source: "Documentation/ABI/testing/sysfs-bus-pci (reset_method)",
+    undo: ["modprobe -r vendor-reset"],
+    source: "Documentation/ABI/testing/sysfs-bus-pci (reset, reset_method); drivers/pci/pci.c",
     check: noReset,
   },
   {
@@ -154,7 +198,7 @@ export const RESET: readonly CatalogueEntry[] = [
     symptoms: [/Cannot reset device \S+, depends on group \d+ which is not owned/i],
     cause: "A bus reset is the only one it has, and others sit on the same bus.",
     fix: ["# assign all devices of the bus together, or use one device per slot"],
-    undo: [],
+    undo: ["viaduct restore --all"],
     source: "drivers/vfio/pci/vfio_pci_core.c",
     check: resetNeedsGroup,
   },
@@ -169,7 +213,7 @@ export const RESET: readonly CatalogueEntry[] = [
     undo: ["echo default > /sys/bus/pci/devices/DEVICE/reset_method"],
     source: "Documentation/ABI/testing/sysfs-bus-pci (reset_method)",
     causes: ["CONFIG_ALL_FF"],
-    check: logCheck(/not ready \d+ms after FLR/i, (match) => match[0]),
+    check: flrBroken,
   },
   {
     number: 27,
@@ -202,7 +246,9 @@ export const RESET: readonly CatalogueEntry[] = [
       "echo 0 > /sys/bus/pci/devices/DEVICE/d3cold_allowed   # then power the machine off and on",
     ],
     undo: ["rm /etc/modprobe.d/vfio-d3.conf"],
-    source: "https://github.com/kata-containers/kata-containers/issues/11708",
+    source:
+      "Documentation/ABI/testing/sysfs-bus-pci (power_state, d3cold_allowed); " +
+      "https://github.com/kata-containers/kata-containers/issues/11708",
     causes: ["CONFIG_ALL_FF"],
     check: d3cold,
   },
@@ -217,7 +263,7 @@ export const RESET: readonly CatalogueEntry[] = [
       "echo 1 > /sys/bus/pci/devices/DEVICE/remove",
       "echo 1 > /sys/bus/pci/rescan   # if that does not help, power off",
     ],
-    undo: [],
+    undo: ["# none: the device was gone already"],
     source: "https://github.com/bryansteiner/gpu-passthrough-tutorial/issues/39",
     check: allOnes,
   },

@@ -5,7 +5,7 @@
 import { usesOf } from "../criticality.ts";
 import { openersOf, openersOfDevice, vfioOpeners } from "../openers.ts";
 import type { HostDevice } from "../pci-device.ts";
-import { isVfioDriver } from "../viability.ts";
+import { isVfioDriver, isWithVfio } from "../viability.ts";
 import {
   type CatalogueEntry,
   type CheckContext,
@@ -33,6 +33,27 @@ function groupBusy(context: CheckContext): CheckOutcome {
     }
   }
   return open.hidden > 0 && found.length === 0 ? { found, skipped: HIDDEN } : { found };
+}
+
+/** A VFIO driver has the group, so the kernel made a node; a container was not given it. */
+function nodeIsHidden({ host }: CheckContext, group: number): boolean {
+  const devices = host.groups.get(group)?.devices ?? [];
+  const hasNode = host.tree.has(`/dev/vfio/${group}`);
+  return !hasNode && host.tree.has("/dev/vfio/vfio") && devices.some(isWithVfio);
+}
+
+function hiddenNode(group: number): Found {
+  return {
+    group,
+    detail: `/dev/vfio/${group} is not there, though a VFIO driver has the group`,
+    evidence: [
+      { path: `/dev/vfio/${group}`, value: "absent" },
+      { path: "/dev/vfio/vfio", value: "present" },
+    ],
+    confidence: "likely",
+    fix: [`# give the container the node: --device /dev/vfio/${group} --device /dev/vfio/vfio`],
+    undo: ["# start the container without it"],
+  };
 }
 
 function groupPermission(context: CheckContext): CheckOutcome {
@@ -63,7 +84,10 @@ function groupPermission(context: CheckContext): CheckOutcome {
       ...more,
     });
   };
-  for (const group of wanted) check(`/dev/vfio/${group}`, { group: group! });
+  for (const group of wanted) {
+    if (nodeIsHidden(context, group!)) found.push(hiddenNode(group!));
+    else check(`/dev/vfio/${group}`, { group: group! });
+  }
   if (wanted.size > 0) {
     // Every user's: it gives no access to a device.
     check(CONTAINER, { fix: [`chmod 666 ${CONTAINER}`], undo: [`chmod 600 ${CONTAINER}`] });
@@ -153,7 +177,7 @@ export const USE: readonly CatalogueEntry[] = [
     ],
     cause: "A group can be opened once: another VM or process has it.",
     fix: ["viaduct list -v DEVICE   # names the process; stop it"],
-    undo: [],
+    undo: ["# start the process again"],
     source: "https://github.com/FDio/vpp/issues/631",
     check: groupBusy,
   },
@@ -183,7 +207,7 @@ export const USE: readonly CatalogueEntry[] = [
     cause:
       "Processes hold it, or it has routes or file systems: unbinding would hang or break them.",
     fix: ["# stop what is named, then: viaduct bind DEVICE"],
-    undo: [],
+    undo: ["viaduct restore DEVICE   # and start it again"],
     source: "https://github.com/joeknock90/Single-GPU-Passthrough/issues/6",
     check: hostInUse,
   },
@@ -198,7 +222,7 @@ export const USE: readonly CatalogueEntry[] = [
     ],
     cause: "It carries the default route, a mounted or swap disk, or the only console.",
     fix: ["# choose another device, or move the host's use of it away first"],
-    undo: [],
+    undo: ["# move the host's use of it back"],
     source: "https://doc.dpdk.org/guides/linux_gsg/linux_drivers.html",
     check: hostCritical,
   },

@@ -2,7 +2,8 @@
  * The catalogue, codes 45 to 56: SR-IOV, vGPU, migration, vfio-user.
  */
 
-import { isVfioDriver } from "../viability.ts";
+import type { HostDevice } from "../pci-device.ts";
+import { isVfioDriver, isWithVfio } from "../viability.ts";
 import {
   type CatalogueEntry,
   type CheckContext,
@@ -11,6 +12,7 @@ import {
   type Found,
   logCheck,
   NOTHING,
+  skip,
   together,
 } from "./finding.ts";
 
@@ -68,6 +70,7 @@ function vfToken(context: CheckContext): CheckOutcome {
       device: device.address,
       detail: `its physical function ${pf.address} is with ${pf.driver}`,
       evidence: [{ path: `${device.path}/physfn/driver`, value: pf.driver ?? "" }],
+      undo: [`viaduct restore ${pf.address}   # its own driver asks for no token`],
     });
   }
   return { found };
@@ -93,18 +96,23 @@ function vgpu(context: CheckContext): CheckOutcome {
   return { found };
 }
 
-/** Variant drivers that this kernel has for a device: `vfio_pci:` aliases. */
+/** Where the kernel tells of a device's migration (debugfs-vfio; from Linux 6.8, as root). */
+function migrationPath(device: HostDevice): string {
+  return `/sys/kernel/debug/vfio/${device.address}/migration`;
+}
+
+/** Devices on plain vfio-pci for which this kernel has a variant driver (`vfio_pci:` aliases). */
 function noMigration({ host, asked }: CheckContext): CheckOutcome {
   const devices = asked.filter((device) => device.driver === "vfio-pci");
   if (devices.length === 0) return NOTHING;
   const release = host.tree.text("/proc/sys/kernel/osrelease") ?? "";
   const path = `/lib/modules/${release}/modules.alias`;
   const text = host.tree.text(path);
-  if (text === undefined) return { found: [], skipped: `${path} not readable` };
+  if (text === undefined) return skip(`${path} could not be read`);
   const found: Found[] = [];
   for (const device of devices) {
     const line = variantAlias(text, device.vendor, device.device);
-    if (line === undefined) continue;
+    if (line === undefined || host.tree.has(migrationPath(device))) continue;
     const driver = line.split(/\s+/).at(-1) ?? "";
     found.push({
       device: device.address,
@@ -121,6 +129,58 @@ function noMigration({ host, asked }: CheckContext): CheckOutcome {
   return { found };
 }
 
+const LIMITS = new RegExp(
+  [
+    "VFIO device does(?:n't| not) support device dirty tracking",
+    "Multiple VFIO devices migration is supported only if all of them support P2P",
+    "not supported with vIOMMU enabled",
+  ].join("|"),
+  "i",
+);
+
+/** What a variant driver lacks, as the kernel tells without the device being opened. */
+function migrationLimits(context: CheckContext): CheckOutcome {
+  const logged = logCheck(LIMITS, (match) => match[0])(context);
+  const found: Found[] = [];
+  const devices = context.asked.filter(isWithVfio);
+  for (const device of devices) {
+    const path = `${migrationPath(device)}/features`;
+    const features = context.host.tree.text(path)?.split("\n");
+    if (features === undefined) continue;
+    const lacks = ["dirty-tracking", ...(devices.length > 1 ? ["p2p"] : [])].filter(
+      (name) => !features.includes(name),
+    );
+    if (lacks.length === 0) continue;
+    found.push({
+      severity: "warning",
+      device: device.address,
+      detail: `it migrates without ${lacks.join(" and ")}`,
+      evidence: [{ path, value: features.join(" ") }],
+    });
+  }
+  return together(logged, { found });
+}
+
+/** libvirt's log of a VM begins with the version and the command line of its QEMU. */
+function oldQemu({ log }: CheckContext): CheckOutcome {
+  if (log.lines === undefined) return skip(log.missing);
+  for (const line of log.lines) {
+    const match = /qemu version: (\d+)\.(\d+)/i.exec(line);
+    const isOld = match !== null && Number(match[1]) * 100 + Number(match[2]) < 801;
+    if (!isOld || !log.lines.some((one) => /vfio-pci/.test(one))) continue;
+    return {
+      found: [
+        {
+          detail: `QEMU ${match[1]}.${match[2]} runs a VM with an assigned device`,
+          evidence: [{ path: "log", value: line.trim().slice(0, 200) }],
+          confidence: "likely",
+        },
+      ],
+    };
+  }
+  return NOTHING;
+}
+
 /** The `alias vfio_pci:v...d... module` line for a device. */
 export function variantAlias(text: string, vendor: number, device: number): string | undefined {
   const id = (value: number) => value.toString(16).toUpperCase().padStart(8, "0");
@@ -130,6 +190,9 @@ export function variantAlias(text: string, vendor: number, device: number): stri
   const end = text.indexOf("\n", at);
   return text.slice(at, end < 0 ? undefined : end);
 }
+
+const NO_CLIENT = /'vfio-user-pci' (?:is not a valid device model name|not found)/i;
+const STALE_SOCKET = /server closed socket|\.sock\b.*(?:ECONNREFUSED|Connection refused)/i;
 
 export const VIRTUAL: readonly CatalogueEntry[] = [
   {
@@ -145,7 +208,7 @@ export const VIRTUAL: readonly CatalogueEntry[] = [
     cause: "The firmware left no address space for VFs: SR-IOV or Above 4G Decoding is off.",
     fix: ["# turn on SR-IOV and Above 4G Decoding in the BIOS, or add pci=realloc"],
     undo: ["# remove pci=realloc"],
-    source: "https://github.com/strongtz/i915-sriov-dkms/issues/129",
+    source: "drivers/pci/iov.c; https://github.com/strongtz/i915-sriov-dkms/issues/129",
     check: noRoomForVfs,
   },
   {
@@ -188,7 +251,7 @@ export const VIRTUAL: readonly CatalogueEntry[] = [
     symptoms: [/VF token required to access device/i, /Incorrect VF token/i],
     cause: "The physical function is with VFIO too; its owner sets a token (UUID) for the VFs.",
     fix: ["# open the device with the token that the owner of the PF set (vf-token=UUID)"],
-    undo: [],
+    undo: ["viaduct restore PF   # its own driver asks for no token"],
     source: "https://github.com/intel/sriov-fec-operator/issues/32",
     check: vfToken,
   },
@@ -217,7 +280,9 @@ export const VIRTUAL: readonly CatalogueEntry[] = [
       "Plain vfio-pci does not know the device's state; a variant driver does, where there is one.",
     fix: ["viaduct bind DEVICE --driver auto"],
     undo: ["viaduct restore DEVICE"],
-    source: "https://github.com/seapath/meta-seapath/issues/268",
+    source:
+      "scripts/mod/file2alias.c (vfio_pci:); Documentation/ABI/testing/debugfs-vfio; " +
+      "https://github.com/seapath/meta-seapath/issues/268",
     check: noMigration,
   },
   {
@@ -225,40 +290,38 @@ export const VIRTUAL: readonly CatalogueEntry[] = [
     code: "MIG_NO_DIRTY",
     severity: "error",
     title: "Migration: no dirty tracking, no P2P, or a vIOMMU",
-    symptoms: [
-      /VFIO device does(?:n't| not) support device dirty tracking/i,
-      /Multiple VFIO devices migration is supported only if all of them support P2P/i,
-      /not supported with vIOMMU enabled/i,
-    ],
+    symptoms: [LIMITS],
     cause: "A limit of the device's driver or of the VM's topology.",
     fix: ["# one device, no vIOMMU, or let all memory count as dirty (longer pauses)"],
-    undo: [],
-    source: "https://www.qemu.org/docs/master/devel/migration/vfio.html",
-    unchecked: "opens the device; ask when the guest is stopped",
+    undo: ["# the old configuration of the VM"],
+    source:
+      "Documentation/ABI/testing/debugfs-vfio (features); " +
+      "https://www.qemu.org/docs/master/devel/migration/vfio.html",
+    check: migrationLimits,
   },
   {
     number: 52,
     code: "MIG_OLD_QEMU",
     severity: "warning",
     title: "This QEMU keeps VFIO migration experimental",
-    symptoms: [/x-enable-migration/i],
+    symptoms: [/x-enable-migration/i, /VFIO device doesn't support migration/i],
     cause: "Before QEMU 8.1 migration of VFIO devices is off by default.",
     fix: ["# a newer QEMU, or x-enable-migration=on where both ends have it"],
-    undo: [],
+    undo: ["# leave out x-enable-migration="],
     source: "https://www.qemu.org/docs/master/devel/migration/vfio.html",
-    unchecked: "depends on the QEMU that will run, not on the host",
+    check: oldQemu,
   },
   {
     number: 53,
     code: "VFU_NO_CLIENT",
     severity: "error",
     title: "This QEMU has no vfio-user client",
-    symptoms: [/'vfio-user-pci' (?:is not a valid device model name|not found)/i],
+    symptoms: [NO_CLIENT],
     cause: "It is older than the client, or was built without it.",
     fix: ["# a newer QEMU, or Cloud Hypervisor"],
-    undo: [],
+    undo: ["# the old QEMU"],
     source: "https://www.qemu.org/docs/master/system/devices/vfio-user.html",
-    unchecked: "depends on the QEMU that will run, not on the host",
+    check: logCheck(NO_CLIENT, (match) => match[0]),
   },
   {
     number: 54,
@@ -268,7 +331,7 @@ export const VIRTUAL: readonly CatalogueEntry[] = [
     symptoms: [/VFU_RAM_NOT_SHARED/],
     cause: "Without a shared memory backend every DMA is a message.",
     fix: ["# -object memory-backend-memfd,share=on"],
-    undo: [],
+    undo: ["# leave out share=on"],
     source: "https://github.com/nutanix/libvfio-user/issues/203",
     unchecked: "depends on the VM's configuration, not on the host",
   },
@@ -277,12 +340,12 @@ export const VIRTUAL: readonly CatalogueEntry[] = [
     code: "VFU_SOCKET_STALE",
     severity: "error",
     title: "vfio-user: a socket without a server",
-    symptoms: [/server closed socket/i, /\.sock.*(?:ECONNREFUSED|Connection refused)/i],
+    symptoms: [STALE_SOCKET],
     cause: "A server crashed and left its socket file.",
     fix: ["rm SOCKET   # when nobody listens: ss -xl | grep SOCKET"],
-    undo: [],
+    undo: ["# start the server again: it makes the socket"],
     source: "https://github.com/nutanix/libvfio-user",
-    unchecked: "needs the path of the socket",
+    check: logCheck(STALE_SOCKET, (match) => match[0]),
   },
   {
     number: 56,
@@ -292,7 +355,7 @@ export const VIRTUAL: readonly CatalogueEntry[] = [
     symptoms: [/VFU_NO_MIGRATION/],
     cause: "QEMU's client has no live migration yet.",
     fix: ["# Cloud Hypervisor, or wait"],
-    undo: [],
+    undo: ["# the old VMM"],
     source: "https://github.com/nutanix/libvfio-user/issues/824",
     unchecked: "depends on the client, not on the host",
   },

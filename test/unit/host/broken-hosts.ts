@@ -31,6 +31,22 @@ function noGroups(host: BuiltHost): void {
   }
 }
 
+/** The kernel cannot reset the function alone. */
+function withoutReset(host: BuiltHost, address: string): void {
+  const folder = host.folderOf(address);
+  host.file(`${folder}/reset_method`, "\n").remove(`${folder}/reset`);
+}
+
+/** An option ROM with one image of this code type. */
+export function optionRom(type: number): Uint8Array {
+  const rom = new Uint8Array(512);
+  rom.set([0x55, 0xaa]);
+  rom.set([0x1c, 0], 0x18);
+  rom.set([0x50, 0x43, 0x49, 0x52], 0x1c);
+  rom.set([1, 0, 0, 0, type, 0x80], 0x1c + 0x10);
+  return rom;
+}
+
 const notRoot = (host: BuiltHost) =>
   host.file(
     "/proc/self/status",
@@ -153,15 +169,23 @@ export const BROKEN: readonly BrokenHost[] = [
     },
   },
   {
+    // On the root bus: no bridge above could reset it.
     code: "NO_RESET",
-    breakIt: (host) => {
-      host.file(`${host.folderOf(GPU)}/reset_method`, "\n").remove(`${host.folderOf(GPU)}/reset`);
-    },
+    breakIt: (host) =>
+      host.pci({
+        address: "0000:00:14.0",
+        vendor: 0x8086,
+        device: 0xa36d,
+        classCode: 0x0c0330,
+        driver: "vfio-pci",
+        group: 17,
+        resetMethods: "",
+      }),
   },
   {
     code: "RESET_NEEDS_GROUP",
     breakIt: (host) => {
-      host.file(`${host.folderOf(GPU)}/reset_method`, "bus\n");
+      withoutReset(host, GPU);
       drive(host, GPU_AUDIO, "snd_hda_intel");
     },
   },
@@ -216,6 +240,10 @@ export const BROKEN: readonly BrokenHost[] = [
     ),
   },
   {
+    code: "ROM_NO_UEFI",
+    breakIt: (host) => host.file(`${host.folderOf(GPU)}/rom`, optionRom(0)),
+  },
+  {
     code: "ROM_DENYLISTED",
     breakIt: log(
       "Rom loading for device at 0000:01:00.0 has been disabled due to system instability issues",
@@ -238,6 +266,14 @@ export const BROKEN: readonly BrokenHost[] = [
         ),
   },
   {
+    code: "BAR_NO_SPACE",
+    breakIt: fileOf(GPU, "resource", "0x0000000000000000 0x000000000fffffff 0x0000000020142208\n"),
+  },
+  {
+    code: "GUEST_CODE_43",
+    breakIt: log("Windows has stopped this device because it has reported problems. (Code 43)"),
+  },
+  {
     code: "BAR_NO_MMAP",
     breakIt: fileOf(GPU, "resource", "0x00000000f7000400 0x00000000f70004ff 0x0000000000040200\n"),
   },
@@ -254,12 +290,10 @@ export const BROKEN: readonly BrokenHost[] = [
   {
     code: "IOVA_WIDTH",
     breakIt: (host) =>
-      host
-        .file("/sys/class/iommu/dmar0/intel-iommu/cap", "1c0000c40660462\n".replace("66", "26"))
-        .file(
-          `${host.folderOf(GPU)}/resource`,
-          "0x0000380000000000 0x000038000fffffff 0x000000000014220c\n",
-        ),
+      host.file(
+        "/proc/cpuinfo",
+        "processor\t: 0\naddress sizes\t: 46 bits physical, 48 bits virtual\n",
+      ),
   },
   {
     code: "P2P_BAR_WARNING",
@@ -326,4 +360,21 @@ export const BROKEN: readonly BrokenHost[] = [
       ),
     asked: [GPU],
   },
+  {
+    code: "MIG_NO_DIRTY",
+    breakIt: (host) =>
+      host.file(`/sys/kernel/debug/vfio/${GPU}/migration/features`, "stop-copy\npre-copy\n"),
+    asked: [GPU],
+  },
+  {
+    code: "MIG_OLD_QEMU",
+    breakIt: (host) =>
+      host.file(
+        "/dmesg",
+        "starting up libvirt version: 9.0.0, qemu version: 7.2.9Debian 1:7.2+dfsg-7\n" +
+          "-device vfio-pci,host=0000:01:00.0,id=hostdev0 \\\n",
+      ),
+  },
+  { code: "VFU_NO_CLIENT", breakIt: log("Device 'vfio-user-pci' not found") },
+  { code: "VFU_SOCKET_STALE", breakIt: log("vfio-user: server closed socket") },
 ];

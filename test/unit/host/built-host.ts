@@ -159,6 +159,7 @@ function platform(host: BuiltHost): BuiltHost {
     .file("/proc/self/limits", "Max locked memory   unlimited   unlimited   bytes\n")
     .file("/proc/self/status", "Uid:\t0\t0\t0\t0\nGroups:\t0\nCapEff:\t000001ffffffffff\n")
     .file("/proc/meminfo", "MemTotal:       32768000 kB\n")
+    .file("/proc/cpuinfo", "address sizes\t: 39 bits physical, 48 bits virtual\n")
     .file("/sys/firmware/acpi/tables/DMAR", "DMAR")
     .file("/sys/module/vfio_pci/parameters/disable_idle_d3", "N")
     .folder("/sys/module/vfio")
