@@ -11,11 +11,12 @@ import { HostTree } from "../host/tree.ts";
 import {
   type CommandDefinition,
   HELP_OPTION,
+  JSON_OPTION,
   type Offers,
   type OptionDefinition,
 } from "./command.ts";
 import { EXIT } from "./exit-status.ts";
-import { print } from "./output.ts";
+import { print, printJson } from "./output.ts";
 import { type ParsedCommand, usage } from "./parse-command.ts";
 import { VERBS, verbNamed } from "./verbs.ts";
 
@@ -37,6 +38,7 @@ export const command: CommandDefinition = {
   ],
   options: [
     { flags: ["--complete"], about: "print candidates for the words that follow; the scripts do" },
+    JSON_OPTION,
   ],
   examples: [
     { about: "bash, for this shell", line: "source <(viaduct completion bash)" },
@@ -92,7 +94,8 @@ export async function run(parsed: ParsedCommand): Promise<number> {
   }
   const script = SCRIPTS[parsed.operands[0] ?? ""];
   if (script === undefined) throw usage(command, "say bash, zsh or fish");
-  print(script);
+  if (parsed.has("--json")) printJson({ shell: parsed.operands[0], script });
+  else print(script);
   return EXIT.DONE;
 }
 

@@ -54,8 +54,9 @@ export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> 
   const log = readKernelLog(host.tree);
   const isHidden = parsed.has("--redact");
   if (parsed.has("--markdown")) {
-    const text = markdown(host, log);
-    print(isHidden ? redactText(text) : text);
+    const text = isHidden ? redactText(markdown(host, log)) : markdown(host, log);
+    if (parsed.has("--json")) printJson({ markdown: text });
+    else print(text);
     return EXIT.DONE;
   }
   const entries = capture(host, log);

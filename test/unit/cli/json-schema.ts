@@ -1,68 +1,32 @@
 /**
- * As much of JSON Schema as schema/viaduct.schema.json uses: type, const, enum, pattern,
- * properties, required, additionalProperties, items.
+ * The published schema (schema/viaduct.schema.json), compiled by ajv in its strict mode.
  */
 
-interface Schema {
-  readonly type?: string | readonly string[];
-  readonly const?: unknown;
-  readonly enum?: readonly unknown[];
-  readonly pattern?: string;
-  readonly properties?: Readonly<Record<string, Schema>>;
-  readonly required?: readonly string[];
-  readonly additionalProperties?: boolean | Schema;
-  readonly items?: Schema;
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+
+interface Validate {
+  (value: unknown): boolean;
+  readonly errors?: ReadonlyArray<{ readonly instancePath: string; readonly message?: string }>;
 }
 
-/** What is wrong with `value`: one line for each fault, with its place; empty when it is valid. */
-export function faultsOf(value: unknown, schema: Schema, place = "$"): string[] {
-  const types = schema.type === undefined ? [] : [schema.type].flat();
-  if (types.length > 0 && !types.some((type) => isType(value, type))) {
-    return [`${place}: ${JSON.stringify(value)} is not ${types.join(" or ")}`];
-  }
-  if (schema.const !== undefined && value !== schema.const) return [`${place}: wrong constant`];
-  if (schema.enum !== undefined && !schema.enum.includes(value)) {
-    return [`${place}: ${JSON.stringify(value)} is none of ${schema.enum.join()}`];
-  }
-  if (typeof value === "string") {
-    const fits = schema.pattern === undefined || new RegExp(schema.pattern).test(value);
-    return fits ? [] : [`${place}: "${value}" does not match ${schema.pattern}`];
-  }
-  if (Array.isArray(value)) {
-    const { items } = schema;
-    return items === undefined
+interface Ajv {
+  compile(schema: object): Validate;
+}
+
+// CommonJS, whose default export an import would see one level too deep.
+const { Ajv2020 } = createRequire(import.meta.url)("ajv/dist/2020.js") as {
+  Ajv2020: new (options: object) => Ajv;
+};
+
+/** What is wrong with a document: one line for each fault, with its place; none when it is valid. */
+export function validator(root: string): (document: unknown) => string[] {
+  const path = join(root, "schema/viaduct.schema.json");
+  const schema = JSON.parse(readFileSync(path, "utf8")) as object;
+  const validate = new Ajv2020({ allErrors: true, allowUnionTypes: true }).compile(schema);
+  return (document) =>
+    validate(document)
       ? []
-      : value.flatMap((item, at) => faultsOf(item, items, `${place}[${at}]`));
-  }
-  if (typeof value !== "object" || value === null) return [];
-  return objectFaults(value as Record<string, unknown>, schema, place);
-}
-
-function objectFaults(value: Record<string, unknown>, schema: Schema, place: string): string[] {
-  const faults = (schema.required ?? [])
-    .filter((name) => !Object.hasOwn(value, name))
-    .map((name) => `${place}: ${name} is missing`);
-  for (const [name, member] of Object.entries(value)) {
-    const known = schema.properties?.[name];
-    const rest = schema.additionalProperties;
-    if (known !== undefined) faults.push(...faultsOf(member, known, `${place}.${name}`));
-    else if (rest === false) faults.push(`${place}: ${name} is not in the schema`);
-    else if (typeof rest === "object") faults.push(...faultsOf(member, rest, `${place}.${name}`));
-  }
-  return faults;
-}
-
-function isType(value: unknown, type: string): boolean {
-  switch (type) {
-    case "null":
-      return value === null;
-    case "array":
-      return Array.isArray(value);
-    case "integer":
-      return Number.isInteger(value);
-    case "object":
-      return typeof value === "object" && value !== null && !Array.isArray(value);
-    default:
-      return typeof value === type;
-  }
+      : (validate.errors ?? []).map(({ instancePath, message }) => `${instancePath}: ${message}`);
 }
