@@ -5,7 +5,7 @@
 import { lastAddressIn } from "./pci-address.ts";
 import type { HostTree } from "./tree.ts";
 
-/** Addresses of the PCI functions it belongs to; several for a disk that is reached by two paths. */
+/** Addresses of the PCI functions it belongs to: several for a disk with more than one path. */
 export function pciOwners(tree: HostTree, folder: string, name: string): string[] {
   const target = tree.link(`/sys/class/${folder}/${name}`).value;
   if (target === undefined) return [];

@@ -197,8 +197,8 @@ export const DMA: readonly CatalogueEntry[] = [
     fix: ["# nested: intel-iommu,aw-bits=48; else a smaller guest, or BARs below the limit"],
     undo: ["# the old aw-bits, the old size"],
     source:
-      "Documentation/ABI/testing/sysfs-class-iommu-intel-iommu (cap); drivers/iommu/intel/iommu.h " +
-      "(cap_mgaw); https://github.com/cloud-hypervisor/cloud-hypervisor/issues/7030",
+      "Documentation/ABI/testing/sysfs-class-iommu-intel-iommu (cap); " +
+      "drivers/iommu/intel/iommu.h (cap_mgaw); https://github.com/cloud-hypervisor/cloud-hypervisor/issues/7030",
     check: iovaWidth,
   },
   {

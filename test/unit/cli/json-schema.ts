@@ -20,7 +20,7 @@ const { Ajv2020 } = createRequire(import.meta.url)("ajv/dist/2020.js") as {
   Ajv2020: new (options: object) => Ajv;
 };
 
-/** What is wrong with a document: one line for each fault, with its place; none when it is valid. */
+/** What is wrong with a document: one line for each fault, with its place; none: it is valid. */
 export function validator(root: string): (document: unknown) => string[] {
   const path = join(root, "schema/viaduct.schema.json");
   const schema = JSON.parse(readFileSync(path, "utf8")) as object;
