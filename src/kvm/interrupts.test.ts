@@ -8,6 +8,7 @@ import {
 } from "../abi/kvm-x86.ts";
 import { EventFd } from "../sys/event-fd.ts";
 import { check } from "../sys/sys-error.ts";
+import { COUNT, countingGuest, until, VECTOR } from "./counting-guest.ts";
 import {
   asm,
   CODE,
@@ -23,27 +24,7 @@ const limit = { skip: skipWithoutKvm, timeout: 20_000 };
 
 afterEach(disposeTinyMachines);
 
-const COUNT = 0x2000;
-const HANDLER = 0x1800;
-const LAPIC_SVR = 0xf0;
-const LAPIC_EOI = 0xfee0_00b0;
-const VECTOR = 0x41;
 const MSI = { address: 0xfee0_0000n, data: VECTOR };
-
-/** A guest that counts interrupts of `VECTOR` at `COUNT` and sleeps in between. */
-function countingGuest(irqchip: "full" | "split"): TinyMachine {
-  const machine = new TinyMachine({ irqchip });
-  const vcpu = machine.vcpus[0]!;
-  const lapic = vcpu.getLapic();
-  lapic.set([0xff, 0x01], LAPIC_SVR);
-  vcpu.setLapic(lapic);
-  machine.setGate(VECTOR, HANDLER);
-  const acknowledge = [...asm.movEax(0), ...asm.storeEax(LAPIC_EOI), ...asm.interruptReturn];
-  machine.place(HANDLER, [...asm.incDword(COUNT), ...acknowledge]);
-  machine.load([asm.sti, [0xf4, 0xeb, 0xfd]]);
-  machine.threads.resume();
-  return machine;
-}
 
 /** Writes a redirection entry of the in-kernel I/O APIC, as a guest would through its window. */
 function setIoapicEntry(machine: TinyMachine, pin: number, entry: bigint): void {
@@ -52,14 +33,6 @@ function setIoapicEntry(machine: TinyMachine, pin: number, entry: bigint): void 
   check(sys.ioctl(fd, KVM_GET_IRQCHIP, chip), "KVM_GET_IRQCHIP");
   kvm_irqchip.at(chip).chip.ioapic.redirtbl.set(pin, entry);
   check(sys.ioctl(fd, KVM_SET_IRQCHIP, chip), "KVM_SET_IRQCHIP");
-}
-
-async function until(condition: () => boolean): Promise<void> {
-  for (let i = 0; i < 2000; i++) {
-    if (condition()) return;
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
-  assert.fail(`not within two seconds: ${condition}`);
 }
 
 for (const irqchip of ["full", "split"] as const) {
@@ -127,6 +100,29 @@ test("a level line with a resamplefd stays up until the guest acknowledges", lim
     await until(() => resample.drain());
     assert.equal(resample.drain(), false);
     routes.deassignIrqfd(16, line.fd);
+  }
+  assert.deepEqual(await machine.end(), []);
+});
+
+test("spec 9.7: split, the routes signal the resamplefd of the pin that ended", limit, async () => {
+  const machine = countingGuest("split");
+  const { routes } = machine.vm;
+  {
+    using line = EventFd.create(machine.ledger);
+    using resample = EventFd.create(machine.ledger);
+    routes.setPin(16, { ...MSI, data: (1 << 15) | VECTOR });
+    routes.assignIrqfd(16, line.fd, resample.fd);
+    line.signal();
+    await until(() => machine.log.includes(`eoi ${VECTOR}`));
+    assert.equal(machine.word(COUNT), 1);
+    assert.equal(resample.drain(), false);
+    routes.endOfInterrupt(17);
+    assert.equal(resample.drain(), false);
+    routes.endOfInterrupt(16);
+    assert.equal(resample.drain(), true);
+    routes.deassignIrqfd(16, line.fd);
+    routes.endOfInterrupt(16);
+    assert.equal(resample.drain(), false);
   }
   assert.deepEqual(await machine.end(), []);
 });

@@ -23,6 +23,7 @@ import {
   KVM_IRQCHIP_PIC_MASTER,
   KVM_IRQCHIP_PIC_SLAVE,
 } from "../abi/kvm-x86.ts";
+import { signalEventFd } from "../sys/event-fd.ts";
 import { check } from "../sys/sys-error.ts";
 import type { IrqchipMode } from "./irqchip.ts";
 import type { Msi, Vm } from "./vm.ts";
@@ -32,12 +33,22 @@ const PIC_PINS = 8;
 const TIMER_GSI = 0;
 const TIMER_IOAPIC_PIN = 2;
 
+/** An irqfd whose line somebody holds up until the guest acknowledges it. */
+interface HeldLine {
+  readonly gsi: number;
+  readonly fd: number;
+  readonly resampleFd: number;
+}
+
 export class IrqRoutes {
   readonly #vm: Vm;
+  readonly #mode: IrqchipMode;
   readonly #gsiLimit: number;
   /** Encoded `struct kvm_irq_routing_entry`s of each GSI. */
   readonly #entries = new Map<number, Uint8Array[]>();
   readonly #freed: number[] = [];
+  /** Split mode: what `endOfInterrupt` signals, where a full irqchip does. */
+  #held: readonly HeldLine[] = [];
   #nextGsi = KVM_IOAPIC_NUM_PINS;
   #batchDepth = 0;
   #dirty = false;
@@ -45,6 +56,7 @@ export class IrqRoutes {
   /** Takes over the VM's table: the lines of a full irqchip, empty for a split one. */
   constructor(vm: Vm, mode: IrqchipMode) {
     this.#vm = vm;
+    this.#mode = mode;
     this.#gsiLimit = vm.extension(KVM_CAP_IRQ_ROUTING);
     if (mode === "full") for (const [gsi, entries] of pcLines()) this.#entries.set(gsi, entries);
     this.#change();
@@ -96,18 +108,31 @@ export class IrqRoutes {
 
   /**
    * KVM_IRQFD: from now on a signal of `fd` raises `gsi`. With `resampleFd` the line is level: it
-   * stays up until the guest acknowledges, which signals `resampleFd`.
-   * @throws {SysError} EBUSY (fd in use), EINVAL (no resample in split mode)
+   * stays up until the guest acknowledges, which signals `resampleFd`. KVM does that for a full
+   * irqchip; in split mode it takes no resamplefd, and `endOfInterrupt` does it.
+   * @throws {SysError} EBUSY (fd in use)
    */
   assignIrqfd(gsi: number, fd: number, resampleFd?: number): void {
-    const flags = resampleFd === undefined ? 0 : KVM_IRQFD_FLAG_RESAMPLE;
-    const arg = kvm_irqfd.bytes({ fd, gsi, flags, resamplefd: resampleFd ?? 0 });
+    const toKvm = this.#mode === "full" ? resampleFd : undefined;
+    const flags = toKvm === undefined ? 0 : KVM_IRQFD_FLAG_RESAMPLE;
+    const arg = kvm_irqfd.bytes({ fd, gsi, flags, resamplefd: toKvm ?? 0 });
     check(this.#vm.sys.ioctl(this.#vm.fd, KVM_IRQFD, arg), "KVM_IRQFD");
+    if (resampleFd !== undefined && toKvm === undefined) {
+      this.#held = [...this.#held, { gsi, fd, resampleFd }];
+    }
   }
 
   deassignIrqfd(gsi: number, fd: number): void {
+    this.#held = this.#held.filter((line) => line.gsi !== gsi || line.fd !== fd);
     const arg = kvm_irqfd.bytes({ fd, gsi, flags: KVM_IRQFD_FLAG_DEASSIGN });
     check(this.#vm.sys.ioctl(this.#vm.fd, KVM_IRQFD, arg), "KVM_IRQFD (deassign)");
+  }
+
+  /** Split mode: the emulated I/O APIC saw the guest acknowledge pin `gsi`. */
+  endOfInterrupt(gsi: number): void {
+    for (const line of this.#held) {
+      if (line.gsi === gsi) signalEventFd(this.#vm.sys, line.resampleFd);
+    }
   }
 
   #replace(gsi: number, entries: Uint8Array[]): void {

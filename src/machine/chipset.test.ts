@@ -101,9 +101,11 @@ test("RtcCmos raises its interrupt at the next second when updates are enabled",
 function ioapic() {
   const sent: MsiMessage[] = [];
   const routes = new Map<number, MsiMessage | undefined>();
+  const ended: number[] = [];
   const chip = new SplitIoapic({
     deliver: (message) => void sent.push(message),
     routeChanged: (pin, message) => void routes.set(pin, message),
+    ended: (pin) => void ended.push(pin),
   });
   const set = (index: number, value: number) => {
     chip.write(0, 4, index);
@@ -113,7 +115,7 @@ function ioapic() {
     chip.write(0, 4, index);
     return chip.read(0x10);
   };
-  return { chip, sent, routes, set, get };
+  return { chip, sent, routes, ended, set, get };
 }
 
 test("SplitIoapic describes 24 pins and routes an unmasked entry", () => {
@@ -150,4 +152,28 @@ test("SplitIoapic repeats a level at end of interrupt while the line is high", (
   chip.endOfInterrupt(0x41);
   assert.equal(sent.length, 2);
   assert.equal(get(0x30) & 0x4000, 0);
+});
+
+test("SplitIoapic tells the end of a level pin, of an edge never", () => {
+  const { chip, set, ended } = ioapic();
+  set(0x10 + 4 * 2, 0x41);
+  set(0x10 + 16 * 2, 0x8041);
+  set(0x10 + 17 * 2, 0x8042);
+  ended.length = 0;
+  chip.endOfInterrupt(0x41);
+  assert.deepEqual(ended, [16]);
+  chip.write(0x40, 4, 0x42);
+  assert.deepEqual(ended, [16, 17]);
+});
+
+test("SplitIoapic takes an unmask and a new vector for an end: the old one's may be lost", () => {
+  const { set, ended } = ioapic();
+  set(0x10 + 16 * 2, 0x1_8041);
+  assert.deepEqual(ended, [], "masked: whoever fires now is not heard");
+  set(0x10 + 16 * 2, 0x8041);
+  set(0x10 + 16 * 2, 0x8041);
+  assert.deepEqual(ended, [16]);
+  set(0x10 + 16 * 2, 0x8042);
+  set(0x10 + 16 * 2 + 1, 0x0100_0000);
+  assert.deepEqual(ended, [16, 16, 16]);
 });

@@ -14,6 +14,8 @@ export class KvmPlatform implements PciPlatform {
   readonly #failed: (error: ViaductError) => void;
   /** Present when the irqchip is split. */
   readonly ioapic: SplitIoapic | undefined;
+  /** Of KVM when the irqchip is full, of `IrqRoutes` when it is split. */
+  readonly hasResampleFd = true;
 
   /**
    * @param vm has its irqchip already; borrowed
@@ -26,16 +28,13 @@ export class KvmPlatform implements PciPlatform {
       this.ioapic = new SplitIoapic({
         deliver: (message) => void vm.signalMsi(message),
         routeChanged: (pin, message) => vm.routes.setPin(pin, message),
+        ended: (pin) => vm.routes.endOfInterrupt(pin),
       });
     }
   }
 
   get msiRoutes(): MsiRoutes {
     return this.#vm.routes;
-  }
-
-  get hasResampleFd(): boolean {
-    return this.ioapic === undefined;
   }
 
   deliverMsi(message: MsiMessage): void {

@@ -33,6 +33,8 @@ export interface IoapicSignals {
   deliver(message: MsiMessage): void;
   /** A pin's message changed; undefined while the pin is masked. */
   routeChanged(pin: number, message: MsiMessage | undefined): void;
+  /** The guest acknowledged a level-triggered pin: whoever holds the line up may fire again. */
+  ended(pin: number): void;
 }
 
 interface Pin {
@@ -74,11 +76,12 @@ export class SplitIoapic implements IoHandler {
 
   /** The guest ended an interrupt: a level-triggered pin that is still high fires again. */
   endOfInterrupt(vector: number): void {
-    for (const pin of this.#pins) {
-      if ((pin.low & 0xff) !== vector || (pin.low & LEVEL) === 0) continue;
+    this.#pins.forEach((pin, index) => {
+      if ((pin.low & 0xff) !== vector || (pin.low & LEVEL) === 0) return;
       pin.low &= ~REMOTE_IRR;
+      this.#signals.ended(index);
       this.#serviceLevel(pin);
-    }
+    });
   }
 
   read(offset: number): number {
@@ -102,6 +105,7 @@ export class SplitIoapic implements IoHandler {
     const index = (this.#select - INDEX_REDIRECTION) >> 1;
     const pin = this.#pins[index];
     if (pin === undefined || this.#select < INDEX_REDIRECTION) return;
+    const before = { ...pin };
     if ((this.#select & 1) === 1) {
       pin.high = (value & HIGH_WRITABLE) >>> 0;
     } else {
@@ -110,6 +114,10 @@ export class SplitIoapic implements IoHandler {
       if ((pin.low & LEVEL) === 0) pin.low &= ~REMOTE_IRR;
     }
     this.#signals.routeChanged(index, (pin.low & MASKED) === 0 ? messageOf(pin) : undefined);
+    // An irqfd that fired while the pin was masked is lost, and so is the acknowledgement of a
+    // vector that the pin no longer has: a line that is still up must get the chance to say so.
+    const changed = pin.low !== before.low || pin.high !== before.high;
+    if (changed && (pin.low & (LEVEL | MASKED)) === LEVEL) this.#signals.ended(index);
     this.#serviceLevel(pin);
   }
 

@@ -20,7 +20,10 @@ export interface MsiRoutes {
   release(gsi: number): void;
   /** Runs `change` and updates the kernel's table once at its end. */
   batch<T>(change: () => T): T;
-  /** KVM_IRQFD: from now on `fd` raises `gsi`. @throws {SysError} */
+  /**
+   * KVM_IRQFD: from now on `fd` raises `gsi`; the guest's end of interrupt signals `resampleFd`.
+   * @throws {SysError}
+   */
   assignIrqfd(gsi: number, fd: number, resampleFd?: number): void;
   deassignIrqfd(gsi: number, fd: number): void;
 }
@@ -34,7 +37,7 @@ export interface IntxRoute {
 export interface PciPlatform {
   /** Present when the machine has an in-kernel irqchip that takes irqfds. */
   readonly msiRoutes: MsiRoutes | undefined;
-  /** True when KVM_IRQFD accepts a resamplefd (full in-kernel irqchip). */
+  /** True when `assignIrqfd` takes a resamplefd. */
   readonly hasResampleFd: boolean;
   /** Delivers a message from user space (KVM_SIGNAL_MSI). */
   deliverMsi(message: MsiMessage, requesterId: number): void;

@@ -7,6 +7,11 @@ import type { Syscalls } from "./syscalls.ts";
 
 const ONE = new BigUint64Array([1n]);
 
+/** Signals an eventfd that somebody else owns. */
+export function signalEventFd(sys: Pick<Syscalls, "write">, fd: number): void {
+  sys.write(fd, ONE);
+}
+
 export class EventFd implements Disposable {
   readonly #sys: Syscalls;
   readonly #owned: OwnedFd;
@@ -31,7 +36,7 @@ export class EventFd implements Disposable {
 
   /** Adds one. A full counter is already a signal, so EAGAIN needs no answer. */
   signal(): void {
-    this.#sys.write(this.fd, ONE);
+    signalEventFd(this.#sys, this.fd);
   }
 
   /** Resets the counter; true when it had been signalled. */

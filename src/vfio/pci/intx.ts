@@ -3,9 +3,10 @@
  * shared; the kernel masks it whenever it signals, and someone must unmask it once the guest has
  * served the device.
  *
- * Fast: KVM takes the trigger eventfd as an irqfd and signals a resamplefd at the guest's EOI,
- * which VFIO takes as its unmask eventfd. Slow: this process asserts the pin and traps the BARs;
- * any BAR access then counts as service (`eoi`), and a timer gives the BARs back once it is quiet.
+ * Fast: KVM takes the trigger eventfd as an irqfd, and the guest's EOI signals a resamplefd (KVM
+ * does, or with a split irqchip the emulated I/O APIC), which VFIO takes as its unmask eventfd.
+ * Slow: this process asserts the pin and traps the BARs; any BAR access then counts as service
+ * (`eoi`), and a timer gives the BARs back once it is quiet.
  */
 
 import { errnoName } from "../../abi/errno.ts";
