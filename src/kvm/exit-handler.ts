@@ -12,6 +12,10 @@ import {
   KVM_EXIT_MMIO,
   KVM_EXIT_SHUTDOWN,
   KVM_EXIT_SYSTEM_EVENT,
+  KVM_INTERNAL_ERROR_DELIVERY_EV,
+  KVM_INTERNAL_ERROR_EMULATION,
+  KVM_INTERNAL_ERROR_SIMUL_EX,
+  KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
 } from "../abi/kvm-exit.ts";
 import type { RunPage } from "./run-page.ts";
 
@@ -50,6 +54,14 @@ export interface ExitHandler {
   halted(vcpu: number): void;
   internalError(failure: VcpuFailure): void;
 }
+
+/** What KVM could not do; api.rst of the kernel, "KVM_EXIT_INTERNAL_ERROR". */
+const INTERNAL_ERRORS: Readonly<Record<number, string>> = {
+  [KVM_INTERNAL_ERROR_EMULATION]: "an instruction that KVM cannot emulate",
+  [KVM_INTERNAL_ERROR_SIMUL_EX]: "two exceptions at once while KVM emulated an instruction",
+  [KVM_INTERNAL_ERROR_DELIVERY_EV]: "an access to no memory while an interrupt was delivered",
+  [KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON]: "an exit of the processor that KVM does not know",
+};
 
 /** What `answerInThread` answers when nothing is left. */
 export const ANSWERED = -1;
@@ -127,7 +139,9 @@ export function answerExit(run: RunPage, vcpu: number, start: number, handler: E
       handler.halted(vcpu);
       break;
     case KVM_EXIT_INTERNAL_ERROR: {
-      const what = `KVM internal error, suberror ${run.internalSuberror}`;
+      const { internalSuberror: suberror } = run;
+      const meaning = INTERNAL_ERRORS[suberror] ?? "unknown";
+      const what = `KVM internal error. Suberror: ${suberror} (${meaning})`;
       handler.internalError({ vcpu, what, data: run.internalData });
       break;
     }
