@@ -70,7 +70,10 @@ function rounds(said: readonly string[], what: string): number {
   return Number(said.find((line) => line.startsWith(`${what} `))?.split(" ")[1] ?? 0);
 }
 
-const GUESTS = [{ name: "lab", job: FUZZ_JOBS.memory, device: () => nvme, all: ["ecam"] }] as const;
+const GUESTS = [
+  { name: "lab", job: FUZZ_JOBS.memory, device: () => nvme, all: ["ecam"] },
+  { name: "debian", job: FUZZ_JOBS.ports, device: () => nvme, all: ["ports"] },
+] as const;
 
 for (const { name, job, device, all } of GUESTS) {
   test(`a guest that fuzzes ${all.join(" and ")} is only a guest`, limit, async () => {

@@ -1,6 +1,6 @@
 /**
- * Guests that write random values for a bounded time, to BARs, to
- * the ECAM window, and to whole configuration spaces.
+ * Guests that write random values for a bounded time: to BARs, to the ECAM window, to whole
+ * configuration spaces, and to the chipset's ports.
  */
 
 const SECONDS = 10;
@@ -61,7 +61,37 @@ done >/dev/null 2>&1
 say "ecam $rounds"
 `;
 
+/**
+ * All ports that the machine answers in user space, and those where nothing is. Left out is what a
+ * guest rightly ends or blinds itself with: the reset ports' reset bits (0x64, 0x92, 0xcf9), SLP_EN
+ * (0x605), its console (COM1), and what KVM answers for itself: the interrupt controllers, which it
+ * can mask for good, and the PIT, whose shortest period keeps it busy with nothing else.
+ */
+const PORTS = `
+fill() {
+  dd if=/dev/urandom of=/dev/port bs=1 seek=$(($1)) count=$2 conv=notrunc
+  dd if=/dev/port of=/dev/null bs=1 skip=$(($1)) count=$2
+}
+byte() { printf "\\\\x$(printf %02x $2)" | dd of=/dev/port bs=1 seek=$(($1)) conv=notrunc; }
+start ports
+while running; do
+  fill 0xcf8 1
+  fill 0xcfa 6
+  fill 0x70 2
+  fill 0x600 5
+  fill 0x606 6
+  fill $((RANDOM % 640 + 0x100)) 64
+  fill $((RANDOM * 2 % 49152 + 0x1000)) 64
+  byte 0x92 $((RANDOM % 256 & 0xfe))
+  byte 0xcf9 $((RANDOM % 256 & 0xfb))
+  byte 0x64 $((RANDOM % 254))
+done 2>/dev/null
+say "ports $rounds"
+`;
+
 export const FUZZ_JOBS = {
   /** For a kernel that lets /dev/mem reach devices: the lab's. */
   memory: { script: `${TOOLS}${BARS}${CONFIGURATION}` },
+  /** For a kernel that has /dev/port: Debian's. */
+  ports: { script: `${TOOLS}${PORTS}` },
 };
