@@ -132,6 +132,16 @@ export class Intx {
     this.eoi();
   }
 
+  /**
+   * A state was loaded in which the pin is up: it is served as an interrupt that has just come.
+   * Where KVM delivers the interrupt, the device raises it again by itself.
+   */
+  resume(level: boolean): void {
+    const isSlow = this.#fn.interrupts.mode === "intx" && !this.accelerated;
+    if (level && isSlow) this.#assert();
+    else this.#fn.setIntx(false);
+  }
+
   get #canAccelerate(): boolean {
     const { platform } = this.#fn.bus.root;
     return platform.msiRoutes !== undefined && platform.hasResampleFd;
@@ -141,6 +151,12 @@ export class Intx {
     if (!this.#trigger?.drain()) return;
     const fn = this.#fn;
     trace.vfio_intx_interrupt.emit({ name: fn.name, line: "ABCD"[this.#pin]! });
+    this.#assert();
+  }
+
+  /** Until the guest serves the device, which a trapped BAR tells. */
+  #assert(): void {
+    const fn = this.#fn;
     this.#setPending(true);
     fn.setIntx(true);
     fn.assignedBars.setMmapsEnabled(false);

@@ -63,6 +63,7 @@ export class AssignedMsix {
     // With all vectors masked the hardware must still be enabled: some firmware looks at the bit.
     const armed = this.#count > 0 ? this.#programAll() : this.#enableWithoutVector();
     if (!armed) report(`${fn.name}: MSI-X enabled by the guest, but not on the device`);
+    this.#adoptPending();
     trace.vfio_msix_enable.emit({ name: fn.name });
   }
 
@@ -115,6 +116,14 @@ export class AssignedMsix {
     trace.vfio_msix_vector_release.emit({ name: this.#fn.name, index });
     const vector = this.#vectors[index];
     if (vector?.isRouted) this.#arm(index, vector.userFd);
+  }
+
+  /** Bits that were set before: of a loaded state, or of the last time MSI-X was on. */
+  #adoptPending(): void {
+    for (let index = 0; index < this.capability.entries; index++) {
+      if (this.capability.isPending(index)) this.#pending.add(index);
+    }
+    if (this.#pending.size > 0) this.#setPbaTrap(true);
   }
 
   #createVector(index: number): Vector | undefined {

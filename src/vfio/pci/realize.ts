@@ -11,7 +11,7 @@ import { hex } from "../../memory/address.ts";
 import { functionOf } from "../../pci/bus.ts";
 import { walkCapabilities } from "../../pci/capabilities.ts";
 import { textOfErrno } from "../../sys/errno-text.ts";
-import type { Owner } from "../../sys/owner.ts";
+import { Owner } from "../../sys/owner.ts";
 import { ViaductError } from "../../sys/sys-error.ts";
 import { rebuildCapabilities } from "./capabilities.ts";
 import { rebuildExtendedCapabilities } from "./extended-capabilities.ts";
@@ -49,12 +49,14 @@ export function realize(fn: VfioPciFunction, owner: Owner): void {
   const { physical, relocated } = earlyMsix(fn); // Step 14.
   fn.assignedBars.register(physical, relocated?.bar); // Step 15.
   // Step 16, the host IOMMU for a virtual one, has no virtual IOMMU here.
+  // What lies over BARs and VGA ranges goes after the capabilities (19.1).
+  const traps = owner.own(new Owner());
   owner.defer(() => tearDownCapabilities(fn));
   const msix = relocated?.layout ?? physical;
   if (rebuildCapabilities(fn, msix)) rebuildExtendedCapabilities(fn); // Step 17.
-  setUpIgd(fn, owner); // Step 18.
-  showVga(fn, owner); // Step 19.
-  setUpQuirks(fn, owner);
+  setUpIgd(fn, traps); // Step 18.
+  showVga(fn, traps); // Step 19.
+  setUpQuirks(fn, traps);
   setUpIgdCompat(fn); // Step 20.
   emulateMessages(fn); // Step 21.
   enableIntx(fn, owner); // Step 22.

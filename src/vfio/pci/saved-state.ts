@@ -58,13 +58,13 @@ export function loadPciState(fn: VfioPciFunction, state: Uint8Array): void {
     msix.pba.set(state.subarray(pendingAt, size));
     msix.reload();
   }
-  const levels = irqState.at(state, levelsAt);
-  fn.setIntx(PINS.some((pin) => levels[pin] !== 0));
   // Informs the kernel, and maps the BARs.
   fn.writeConfig(PCI_COMMAND, 2, config.read(PCI_COMMAND, 2));
   fn.assignedBars.fixMoved(before);
   if (fn.msi?.enabled) fn.interrupts.msi?.enable();
   else if (msix?.enabled) fn.interrupts.msix?.enable();
+  const levels = irqState.at(state, levelsAt);
+  fn.interrupts.intx.resume(PINS.some((pin) => levels[pin] !== 0));
 }
 
 /** Bytes that differ in bits no guest can change belong to another device. */
