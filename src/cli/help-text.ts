@@ -138,8 +138,38 @@ export function manPage(definition: CommandDefinition): string {
     out.push(".PP", roff(example.about), ".PP", ".EX");
     out.push(...commandLines(example.line).map(verbatim), ".EE");
   }
+  out.push(".SH SEE ALSO", ".BR viaduct (1)");
   return `${out.join("\n")}\n`;
 }
+
+/** The page that `man viaduct` shows: every verb, with where its own page is. */
+export function overviewPage(
+  verbs: ReadonlyArray<readonly [string, { readonly summary: string }]>,
+): string {
+  const out = [
+    `.TH "VIADUCT" "1" "" "viaduct" "Viaduct manual"`,
+    ".SH NAME",
+    roff("viaduct - give a virtual machine direct access to a device, through VFIO"),
+    ".SH SYNOPSIS",
+    roff("viaduct VERB [OPTION...]"),
+    ".SH VERBS",
+  ];
+  for (const [name, { summary }] of verbs) {
+    out.push(".TP", `.BR viaduct\\-${name} (1)`, roff(summary));
+  }
+  out.push(".SH EXIT STATUS");
+  for (const [status, about] of EXIT_STATUS) out.push(".TP", `.B ${status}`, roff(about));
+  out.push(".SH ENVIRONMENT");
+  for (const [name, about] of ENVIRONMENT) out.push(".TP", `.B ${roff(name)}`, roff(about));
+  out.push(".SH FILES", ".TP", ".I /var/lib/viaduct/journal.ndjson");
+  out.push(roff("what was changed on this host, for viaduct restore"));
+  return `${out.join("\n")}\n`;
+}
+
+const ENVIRONMENT: ReadonlyArray<readonly [string, string]> = [
+  ["NO_COLOR", "when set and not empty, output has no colour on a terminal either"],
+  ["VIADUCT_JOURNAL", "another place for the journal of changes"],
+];
 
 function roff(text: string): string {
   return verbatim(text.replace(/\s+/g, " "));

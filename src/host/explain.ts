@@ -3,6 +3,8 @@
  * KubeVirt and DPDK are peeled off, then text and errno are matched; nothing is asked of the host.
  */
 
+import { errnoNumber } from "../abi/errno.ts";
+import { textOfErrno } from "../sys/errno-text.ts";
 import { CATALOGUE, entryOf } from "./findings/catalogue.ts";
 import type { CatalogueEntry } from "./findings/finding.ts";
 
@@ -20,15 +22,19 @@ export interface Explanation {
 /** Each takes off one layer; tried again and again until none fits. */
 const WRAPPERS: readonly RegExp[] = [
   /^\s*(?:error|warning|fatal):\s*/i,
-  /^.*?\bLibvirtError\(.*?Message='(?<core>.*)'\)\s*$/is,
-  /^.*?\binternal error: (?:qemu|process) unexpectedly closed the monitor:?\s*/is,
+  /^.*?\bLibvirtError\(.*?Message='(?<core>.*)'\)"?\s*$/is,
+  /^.*?\binternal error: (?:qemu|process) unexpectedly closed the monitor(?: \([^)]*\))?:?\s*/is,
+  /^.*?\binternal error: process exited while connecting to monitor(?: \([^)]*\))?:?\s*/is,
   /^.*?\bunsupported configuration:\s*/i,
   /^\s*\[?\s*\d+\.\d+\]?\s+/,
   /^\d{4}-\d\d-\d\d[T ][\d:.,]+(?:Z|[+-]\d{2}:?\d{2})?:?\s*/,
+  /^[A-Z][a-z]{2}\s+\d+ \d\d:\d\d:\d\d \S+ [\w.-]+(?:\[\d+\])?:\s*/,
   /^\s*(?:\S*\/)?qemu(?:-system-\w+|-kvm)?(?:\[\d+\])?:\s*/i,
   /^\s*kvm:\s*/i,
-  /^\s*-device\s+\S+:\s*/,
-  /^\s*vfio\s+[0-9a-f:.-]+:\s*/i,
+  /^\s*-device\s+\{[^}]*\}:\s*/,
+  /^\s*-device\s+\S+:\s+/,
+  /^\s*(?:vfio|vfio-pci|pci)\s+[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]:\s*/i,
+  /^\s*[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]:?\s+/i,
   /^\s*failed to setup container for group \d+:\s*/i,
   /^\s*memory listener initialization failed:\s*(?:Region \S+:\s*)?/i,
   /^\s*EAL:\s*/,
@@ -54,17 +60,22 @@ export function peel(line: string): string {
   return core;
 }
 
+/** By name, by the C library's words and by number, as programs print them. */
 const ERRNOS: ReadonlyArray<readonly [string, RegExp]> = [
-  ["EPERM", /Operation not permitted|\bEPERM\b|\berror -?1\b/i],
-  ["EINVAL", /Invalid argument|\bEINVAL\b|\berror -?22\b|= -22\b/i],
-  ["ENOMEM", /Cannot allocate memory|\bENOMEM\b|\berror -?12\b|= -12\b/i],
-  ["EBUSY", /Device or resource busy|\bEBUSY\b|\berror -?16\b/i],
-  ["EACCES", /Permission denied|\bEACCES\b|\berror -?13\b/i],
-  ["ENOENT", /No such file or directory|\bENOENT\b/i],
-  ["ENODEV", /No such device|\bENODEV\b/i],
-  ["ENOSPC", /No space left on device|\bENOSPC\b|= -28\b/i],
-  ["ENOTTY", /Inappropriate ioctl|\bENOTTY\b/i],
-];
+  "EPERM",
+  "EINVAL",
+  "ENOMEM",
+  "EBUSY",
+  "EACCES",
+  "ENOENT",
+  "ENODEV",
+  "ENOSPC",
+  "ENOTTY",
+].map((name) => {
+  const number = errnoNumber(name);
+  const pattern = `${textOfErrno(name)}|\\b${name}\\b|\\berror -?${number}\\b|= -${number}\\b`;
+  return [name, new RegExp(pattern, "i")] as const;
+});
 
 /** Where an errno alone leaves several causes. */
 const AMBIGUOUS: Readonly<Record<string, readonly [readonly string[], string]>> = {

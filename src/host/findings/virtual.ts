@@ -352,7 +352,7 @@ export const VIRTUAL: readonly CatalogueEntry[] = [
     code: "VFU_NO_MIGRATION",
     severity: "warning",
     title: "vfio-user: the client does not migrate",
-    symptoms: [/VFU_NO_MIGRATION/],
+    symptoms: [/dirty (?:page )?tracking.*Not supported/i],
     cause: "QEMU's client has no live migration yet.",
     fix: ["# Cloud Hypervisor, or wait"],
     undo: ["# the old VMM"],

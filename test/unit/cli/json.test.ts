@@ -130,3 +130,20 @@ test("a pipe that closes early is no error", () => {
   assert.equal(stderr, "");
   assert.equal(status, 0);
 });
+
+test("explain - reads what was piped into it, whatever it is", () => {
+  const explain = (input: string | Uint8Array) =>
+    spawnSync(process.execPath, [join(root, "bin/viaduct.js"), "explain", "-", "--json"], {
+      encoding: "utf8",
+      input,
+    });
+  const failed = "vfio-pci 0000:02:00.0: not ready 1023ms after FLR; giving up";
+  const log = `[1.0] usb 1-1: new device\n[2.0] ${failed}\n`;
+  const { stdout, status } = explain(log);
+  assert.deepEqual(faultsOf(JSON.parse(stdout)), []);
+  assert.match(stdout, /"FLR_BROKEN"/);
+  assert.equal(status, 0);
+  const noise = explain(Uint8Array.from({ length: 70_000 }, (_, at) => (at * 7919) >> 3));
+  assert.equal(noise.status, 4, noise.stderr);
+  assert.deepEqual(faultsOf(JSON.parse(noise.stderr)), []);
+});
