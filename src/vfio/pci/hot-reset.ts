@@ -131,8 +131,8 @@ function reset(fn: VfioPciFunction, fds: readonly number[]): string | undefined 
   const result = fn.device.ioctl(VFIO_DEVICE_PCI_HOT_RESET, arg);
   if (result >= 0) return undefined;
   const { code } = new SysError(-result, "VFIO_DEVICE_PCI_HOT_RESET");
-  // The power-state reset that is left then does it.
-  if (!fn.resets.hasPmReset) fn.guestReport(`vfio: ${failure(fn, code)}`);
+  const powerStateIsLeft = fn.facts.resetWorks && fn.resets.hasPmReset;
+  if (!powerStateIsLeft) fn.guestReport(`vfio: ${failure(fn, code)}`);
   return code;
 }
 
