@@ -14,15 +14,74 @@ function refusal(given: Record<string, string>): ViaductError {
   assert.fail(`${JSON.stringify(given)} was taken`);
 }
 
-test("parseProperties: the defaults are the specification's", () => {
-  const values = parseProperties({});
-  assert.equal(values["x-intx-mmap-timeout-ms"], 1100);
-  assert.deepEqual(
-    [values["x-req"], values["x-vga"], values["enable-migration"], values.display],
-    [true, false, "auto", "off"],
-  );
-  assert.equal(values["x-pci-vendor-id"], ID_UNSET);
-  assert.deepEqual([values.rombar, values.romfile, values.host], [undefined, undefined, undefined]);
+/** Sections 1.3 and 1.4 of the specification, and `x-igd-compat`, which QEMU does not have. */
+const DEFAULTS = {
+  host: undefined,
+  sysfsdev: undefined,
+  "vf-token": undefined,
+  fd: undefined,
+  iommufd: undefined,
+  display: "off",
+  xres: 0,
+  yres: 0,
+  "x-intx-mmap-timeout-ms": 1100,
+  "x-vga": false,
+  "x-req": true,
+  "x-igd-opregion": false,
+  "x-igd-gms": 0,
+  "x-igd-lpc": false,
+  "x-igd-legacy-mode": "auto",
+  "x-igd-compat": "10.0",
+  "enable-migration": "auto",
+  "x-pre-copy-dirty-page-tracking": "on",
+  "x-device-dirty-page-tracking": "on",
+  "migration-events": false,
+  "x-migration-multifd-transfer": "auto",
+  "x-no-mmap": false,
+  "x-balloon-allowed": false,
+  "x-no-kvm-intx": false,
+  "x-no-kvm-msi": false,
+  "x-no-kvm-msix": false,
+  "x-no-geforce-quirks": false,
+  "x-no-kvm-ioeventfd": false,
+  "x-no-vfio-ioeventfd": false,
+  "x-pci-vendor-id": ID_UNSET,
+  "x-pci-device-id": ID_UNSET,
+  "x-pci-sub-vendor-id": ID_UNSET,
+  "x-pci-sub-device-id": ID_UNSET,
+  "x-pci-class-code": ID_UNSET,
+  "x-nv-gpudirect-clique": undefined,
+  "x-msix-relocation": "off",
+  "skip-vsc-check": true,
+  bootindex: undefined,
+  ramfb: false,
+  "x-ramfb-migrate": "auto",
+  "use-legacy-x86-rom": false,
+  addr: undefined,
+  multifunction: false,
+  rombar: undefined,
+  romfile: undefined,
+  romsize: undefined,
+  failover_pair_id: undefined,
+  "acpi-index": 0,
+  bus: undefined,
+  id: undefined,
+};
+
+test("parseProperties: all properties of the specification, with its defaults", () => {
+  assert.deepEqual(parseProperties({}, "vfio-pci-nohotplug"), DEFAULTS);
+});
+
+test("parseProperties: each property with a type of its own refuses what is not of it", () => {
+  const words = ["sysfsdev", "fd", "iommufd", "romfile", "failover_pair_id", "bus", "id"];
+  for (const name of Object.keys(DEFAULTS).filter((name) => !words.includes(name))) {
+    const parse = () => parseProperties({ [name]: "-1x" }, "vfio-pci-nohotplug");
+    assert.throws(parse, (error: ViaductError) => {
+      assert.equal(error.code, "PROPERTY");
+      assert.match(error.message, new RegExp(`\\b${name}\\b`));
+      return true;
+    });
+  }
 });
 
 test("parseProperties: host takes what lspci shows, and completes it", () => {
@@ -63,6 +122,8 @@ test("parseProperties: what is taken is what was meant", () => {
   assert.equal(values.multifunction, true);
   assert.equal(values["x-msix-relocation"], "bar3");
   assert.equal(values["vf-token"], "2ab74924-c335-45f4-9b16-8569e5b08258");
+  const none = { "vf-token": "00000000-0000-0000-0000-000000000000" };
+  assert.equal(parseProperties(none)["vf-token"], undefined);
 });
 
 test("parseProperties: an unknown name is refused, with the names it resembles", () => {

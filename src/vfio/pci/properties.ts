@@ -77,8 +77,10 @@ function parseHost(text: string, where: Where): string {
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
 
-function parseUuid(text: string, where: Where): string {
-  return UUID.test(text) ? text.toLowerCase() : doesNotTake(where, text, "Give a UUID.");
+/** The null UUID stands for none. */
+function parseUuid(text: string, where: Where): string | undefined {
+  if (!UUID.test(text)) return doesNotTake(where, text, "Give a UUID.");
+  return /[1-9a-f]/i.test(text) ? text.toLowerCase() : undefined;
 }
 
 /** Guest slot: `slot[.function]`, both hexadecimal. */
