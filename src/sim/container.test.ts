@@ -44,7 +44,7 @@ class Bench implements Disposable {
   readonly #owner = new Owner();
 
   constructor(type: number, options: Partial<IommuOptions> = {}) {
-    this.host = this.#owner.own(new SoftwareHost(nativeSyscalls(), options));
+    this.host = this.#owner.own(new SoftwareHost(nativeSyscalls(), { pins: false, ...options }));
     this.host.addDevice(eduSpec("0000:01:00.0"), 3);
     this.container = this.host.open("/dev/vfio/vfio", O_RDWR);
     this.#owner.defer(() => this.host.close(this.container));

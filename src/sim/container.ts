@@ -11,6 +11,7 @@ import {
   VFIO_SET_IOMMU,
   VFIO_TYPE1v2_IOMMU,
   VFIO_UNMAP_ALL,
+  VFIO_UPDATE_VADDR,
 } from "../abi/vfio.ts";
 import {
   VFIO_DMA_MAP_FLAG_READ,
@@ -18,6 +19,7 @@ import {
   VFIO_DMA_MAP_FLAG_WRITE,
   VFIO_DMA_UNMAP_FLAG_ALL,
   VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP,
+  VFIO_DMA_UNMAP_FLAG_VADDR,
   VFIO_IOMMU_DIRTY_PAGES,
   VFIO_IOMMU_GET_INFO,
   VFIO_IOMMU_INFO_CAPS,
@@ -48,23 +50,26 @@ export interface ContainerMember {
   readonly number: number;
 }
 
+/** The memory of the process that maps it. */
+export interface UserMemory {
+  at(address: number, length: number): ArrayBuffer;
+  /** Whether all of a range is mapped. */
+  isThere(address: number, length: number): boolean;
+}
+
 export class SoftwareContainer implements SoftwareFile {
   readonly name = "container";
   readonly members: ContainerMember[] = [];
   readonly #options: IommuOptions;
-  readonly #memoryAt: (address: number, length: number) => ArrayBuffer;
+  readonly #memory: UserMemory;
   readonly #onClosed: () => void;
   #table: DmaTable | undefined;
   #dirty: DirtyLog | undefined;
   #type: number | undefined;
 
-  constructor(
-    options: IommuOptions,
-    memoryAt: (address: number, length: number) => ArrayBuffer,
-    onClosed: () => void,
-  ) {
+  constructor(options: IommuOptions, memory: UserMemory, onClosed: () => void) {
     this.#options = options;
-    this.#memoryAt = memoryAt;
+    this.#memory = memory;
     this.#onClosed = onClosed;
   }
 
@@ -96,39 +101,57 @@ export class SoftwareContainer implements SoftwareFile {
     if (request === VFIO_SET_IOMMU) return this.#setIommu(arg as number);
     const table = this.#table;
     if (table === undefined) return refusal("EINVAL");
+    const call = this.#iommuCall(table, request);
+    if (call === undefined) return refusal("ENOTTY");
     const bytes = argumentBytes(arg);
-    if (bytes === undefined || bytes.length < 8) return refusal("EFAULT");
+    return bytes === undefined || bytes.length < 8 ? refusal("EFAULT") : call(bytes);
+  }
+
+  /** A container has no data. */
+  pread(): number {
+    return refusal("EINVAL");
+  }
+
+  pwrite(): number {
+    return refusal("EINVAL");
+  }
+
+  #iommuCall(table: DmaTable, request: number): ((bytes: Uint8Array) => number) | undefined {
     switch (request) {
       case VFIO_IOMMU_GET_INFO:
-        return this.#getInfo(table, bytes);
+        return (bytes) => this.#getInfo(table, bytes);
       case VFIO_IOMMU_MAP_DMA:
-        return this.#map(table, bytes);
+        return (bytes) => this.#map(table, bytes);
       case VFIO_IOMMU_UNMAP_DMA:
-        return this.#unmap(table, bytes);
+        return (bytes) => this.#unmap(table, bytes);
       case VFIO_IOMMU_DIRTY_PAGES:
-        if (this.#dirty === undefined) return refusal("EACCES");
-        return this.#dirty.ioctl(bytes);
+        return (bytes) => this.#dirty?.ioctl(bytes) ?? refusal("EACCES");
       default:
-        return refusal("ENOTTY");
+        return undefined;
     }
   }
 
   #checkExtension(extension: number): number {
     if (this.#options.types.includes(extension)) return 1;
-    if (extension === VFIO_DMA_CC_IOMMU) return this.#table === undefined ? 0 : 1;
+    const isSet = this.#table !== undefined;
+    if (extension === VFIO_DMA_CC_IOMMU) return isSet && this.#options.isCoherent ? 1 : 0;
+    // Not offered while a device without an IOMMU of its own (an mdev) could join.
+    if (extension === VFIO_UPDATE_VADDR) return isSet ? 1 : 0;
     return extension === VFIO_UNMAP_ALL ? 1 : 0;
   }
 
   #setIommu(type: number): number {
     if (this.members.length === 0 || this.#table !== undefined) return refusal("EINVAL");
+    // The driver says yes to its extensions too, and then does not know them as types.
+    if (type === VFIO_UNMAP_ALL) return refusal("EINVAL");
     if (!this.#options.types.includes(type)) return refusal("ENODEV");
     const fails = this.#options.setIommuFails.get(type);
     if (fails !== undefined) return refusal(fails);
     const isV2 = type === VFIO_TYPE1v2_IOMMU;
     this.#type = type;
-    this.#table = new DmaTable(this.#options, isV2);
+    this.#table = new DmaTable(this.#options, isV2, this.#memory);
     // A version 1 container has no dirty log.
-    if (isV2) this.#dirty = new DirtyLog(this.#table, this.#options, this.#memoryAt);
+    if (isV2) this.#dirty = new DirtyLog(this.#table, this.#options, this.#memory);
     return 0;
   }
 
@@ -164,10 +187,11 @@ export class SoftwareContainer implements SoftwareFile {
   #map(table: DmaTable, bytes: Uint8Array): number {
     if (bytes.length < vfio_iommu_type1_dma_map.size) return refusal("EFAULT");
     const { argsz, flags, vaddr, iova, size } = vfio_iommu_type1_dma_map.at(bytes);
-    const known = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
-    if (argsz < vfio_iommu_type1_dma_map.size) return refusal("EINVAL");
-    // Updating addresses is for handing a VM to a new process; not offered here.
-    if ((flags & ~known) !== 0 || (flags & VFIO_DMA_MAP_FLAG_VADDR) !== 0) return refusal("EINVAL");
+    const access = VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE;
+    const known = access | VFIO_DMA_MAP_FLAG_VADDR;
+    if (argsz < vfio_iommu_type1_dma_map.size || (flags & ~known) !== 0) return refusal("EINVAL");
+    if (flags === VFIO_DMA_MAP_FLAG_VADDR) return table.updateAddress({ iova, size, vaddr });
+    if ((flags & VFIO_DMA_MAP_FLAG_VADDR) !== 0) return refusal("EINVAL");
     return table.map({
       iova,
       size,
@@ -181,15 +205,24 @@ export class SoftwareContainer implements SoftwareFile {
     if (bytes.length < vfio_iommu_type1_dma_unmap.size) return refusal("EFAULT");
     const unmap = vfio_iommu_type1_dma_unmap.at(bytes);
     const { argsz, flags, iova, size } = unmap;
-    const known = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP | VFIO_DMA_UNMAP_FLAG_ALL;
+    const withBitmap = (flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP) !== 0;
+    const others = VFIO_DMA_UNMAP_FLAG_ALL | VFIO_DMA_UNMAP_FLAG_VADDR;
+    const known = VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP | others;
     if (argsz < vfio_iommu_type1_dma_unmap.size || (flags & ~known) !== 0) return refusal("EINVAL");
-    if (flags === known) return refusal("EINVAL");
-    if ((flags & VFIO_DMA_UNMAP_FLAG_ALL) !== 0) {
-      if (iova !== 0n || size !== 0n) return refusal("EINVAL");
+    if (withBitmap && (flags & others) !== 0) return refusal("EINVAL");
+    const all = (flags & VFIO_DMA_UNMAP_FLAG_ALL) !== 0;
+    if (all && (iova !== 0n || size !== 0n)) return refusal("EINVAL");
+    if ((flags & VFIO_DMA_UNMAP_FLAG_VADDR) !== 0) {
+      const result = table.forgetAddresses(all ? undefined : { iova, size });
+      if (typeof result === "number") return result;
+      unmap.size = result;
+      return 0;
+    }
+    if (all) {
       unmap.size = table.unmapAll();
       return 0;
     }
-    if ((flags & VFIO_DMA_UNMAP_FLAG_GET_DIRTY_BITMAP) !== 0) {
+    if (withBitmap) {
       const result = this.#dirty?.report(bytes.subarray(24), iova, size) ?? refusal("EINVAL");
       if (result < 0) return result;
     }

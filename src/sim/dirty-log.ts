@@ -11,6 +11,7 @@ import {
   vfio_iommu_type1_dirty_bitmap,
   vfio_iommu_type1_dirty_bitmap_get,
 } from "../abi/vfio-iommu.ts";
+import type { UserMemory } from "./container.ts";
 import type { DmaTable, IommuOptions } from "./dma-table.ts";
 import { refusal } from "./file.ts";
 
@@ -19,17 +20,13 @@ const MAX_BITMAP_BYTES = 2n ** 28n;
 export class DirtyLog {
   readonly #table: DmaTable;
   readonly #page: bigint;
-  readonly #memoryAt: (address: number, length: number) => ArrayBuffer;
+  readonly #memory: Pick<UserMemory, "at">;
   #logging = false;
 
-  constructor(
-    table: DmaTable,
-    options: IommuOptions,
-    memoryAt: (address: number, length: number) => ArrayBuffer,
-  ) {
+  constructor(table: DmaTable, options: IommuOptions, memory: Pick<UserMemory, "at">) {
     this.#table = table;
     this.#page = options.pageSizes & -options.pageSizes;
-    this.#memoryAt = memoryAt;
+    this.#memory = memory;
   }
 
   ioctl(bytes: Uint8Array): number {
@@ -44,9 +41,10 @@ export class DirtyLog {
         return 0;
       case VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP: {
         const head = vfio_iommu_type1_dirty_bitmap.size;
-        if (bytes.length < head + vfio_iommu_type1_dirty_bitmap_get.size) return refusal("EINVAL");
-        const { iova, size } = vfio_iommu_type1_dirty_bitmap_get.at(bytes, head);
-        return this.report(bytes.subarray(head + 16), iova, size);
+        const size = head + vfio_iommu_type1_dirty_bitmap_get.size;
+        if (argsz < size || bytes.length < size) return refusal("EINVAL");
+        const get = vfio_iommu_type1_dirty_bitmap_get.at(bytes, head);
+        return this.report(bytes.subarray(head + 16), get.iova, get.size);
       }
       default:
         return refusal("EINVAL");
@@ -64,7 +62,7 @@ export class DirtyLog {
     if (bitmap.size < needed || bitmap.size > MAX_BITMAP_BYTES) return refusal("EINVAL");
     if (this.#table.isCut(iova, size)) return refusal("EINVAL");
     // SAFETY: the caller vouches for the pointer in its struct, as to a kernel.
-    const bits = new Uint8Array(this.#memoryAt(Number(bitmap.data), Number(needed)));
+    const bits = new Uint8Array(this.#memory.at(Number(bitmap.data), Number(needed)));
     for (const mapping of this.#table.mappings) {
       const start = mapping.iova > iova ? mapping.iova : iova;
       const end = minimum(mapping.iova + mapping.size, iova + size);

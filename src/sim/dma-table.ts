@@ -13,6 +13,17 @@ export interface DmaMapping {
   readonly write: boolean;
 }
 
+/** A range of a device's address space. */
+interface Range {
+  readonly iova: bigint;
+  readonly size: bigint;
+}
+
+/** Where mapped memory is; the process behind a container may be replaced under it. */
+interface Whereabouts {
+  isThere(address: number, length: number): boolean;
+}
+
 export interface IommuOptions {
   /** Types CHECK_EXTENSION says yes to. */
   readonly types: readonly number[];
@@ -27,6 +38,10 @@ export interface IommuOptions {
   readonly dirtyPageSizes: bigint;
   /** RLIMIT_MEMLOCK in bytes; undefined for no limit. */
   readonly memlock: bigint | undefined;
+  /** False: takes any address for memory, for tests that only pretend to have some. */
+  readonly pins: boolean;
+  /** The IOMMU can keep DMA coherent with caches (`VFIO_DMA_CC_IOMMU`). */
+  readonly isCoherent: boolean;
   /** Linux 4.15 to 4.20: an unmap that ends at 2^64 is EINVAL. */
   readonly lastPageBug: boolean;
 }
@@ -44,6 +59,8 @@ export const IOMMU_DEFAULTS: IommuOptions = {
   capabilities: ["migration", "dma-avail", "iova-range"],
   dirtyPageSizes: 0x1000n,
   memlock: undefined,
+  pins: true,
+  isCoherent: false,
   lastPageBug: false,
 };
 
@@ -52,12 +69,16 @@ const MAX = (1n << 64n) - 1n;
 export class DmaTable {
   readonly #options: IommuOptions;
   readonly #isV2: boolean;
+  readonly #memory: Whereabouts;
   /** Ascending, not overlapping. */
   #mappings: DmaMapping[] = [];
+  /** Mappings whose address was taken back, until it is updated. */
+  readonly #addressless = new Set<DmaMapping>();
 
-  constructor(options: IommuOptions, isV2: boolean) {
+  constructor(options: IommuOptions, isV2: boolean, memory: Whereabouts) {
     this.#options = options;
     this.#isV2 = isV2;
+    this.#memory = memory;
   }
 
   get mappings(): readonly DmaMapping[] {
@@ -84,17 +105,38 @@ export class DmaTable {
     const { memlock } = this.#options;
     const locked = this.#mappings.reduce((sum, mapping) => sum + mapping.size, size);
     if (memlock !== undefined && locked > memlock) return refusal("ENOMEM");
-    this.#mappings.push(wanted);
-    this.#mappings.sort((a, b) => (a.iova < b.iova ? -1 : 1));
+    const { pins } = this.#options;
+    if (pins && !this.#memory.isThere(Number(vaddr), Number(size))) return refusal("EFAULT");
+    this.#insert(wanted);
+    return 0;
+  }
+
+  /** Takes the addresses of a range's mappings back; they stay mapped, for who comes to update. */
+  forgetAddresses(range: Range | undefined): bigint | number {
+    if (range && this.#isNoRange(range)) return refusal("EINVAL");
+    const touched = range ? this.#overlapping(range.iova, range.size) : this.#mappings;
+    if (range && this.#isV2 && touched.some((mapping) => cuts(mapping, range.iova, range.size))) {
+      return refusal("EINVAL");
+    }
+    if (touched.some((mapping) => this.#addressless.has(mapping))) return refusal("EINVAL");
+    for (const mapping of touched) this.#addressless.add(mapping);
+    return touched.reduce((sum, mapping) => sum + mapping.size, 0n);
+  }
+
+  /** Says where the memory of a mapping is now that the process behind it was replaced. */
+  updateAddress({ iova, size, vaddr }: Range & { readonly vaddr: bigint }): number {
+    const known = this.find(iova);
+    if (known === undefined) return refusal("ENOENT");
+    const isWhole = known.iova === iova && known.size === size;
+    if (!isWhole || !this.#addressless.delete(known)) return refusal("EINVAL");
+    this.#mappings = this.#mappings.filter((mapping) => mapping !== known);
+    this.#insert({ ...known, vaddr });
     return 0;
   }
 
   /** @returns the bytes unmapped, or a negated errno as a number */
   unmap(iova: bigint, size: bigint): bigint | number {
-    if ((iova & this.#pageMask) !== 0n || size === 0n || (size & this.#pageMask) !== 0n) {
-      return refusal("EINVAL");
-    }
-    if (iova + size - 1n > MAX) return refusal("EINVAL");
+    if (this.#isNoRange({ iova, size })) return refusal("EINVAL");
     if (this.#options.lastPageBug && iova + size - 1n === MAX) return refusal("EINVAL");
     const touched = this.#overlapping(iova, size);
     if (this.#isV2 && touched.some((mapping) => cuts(mapping, iova, size))) {
@@ -125,6 +167,15 @@ export class DmaTable {
   get #pageMask(): bigint {
     const { pageSizes } = this.#options;
     return (pageSizes & -pageSizes) - 1n;
+  }
+
+  #isNoRange({ iova, size }: Range): boolean {
+    return size === 0n || ((iova | size) & this.#pageMask) !== 0n || iova + size - 1n > MAX;
+  }
+
+  #insert(mapping: DmaMapping): void {
+    this.#mappings.push(mapping);
+    this.#mappings.sort((a, b) => (a.iova < b.iova ? -1 : 1));
   }
 
   #overlapping(iova: bigint, size: bigint): DmaMapping[] {

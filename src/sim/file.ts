@@ -13,6 +13,8 @@ export interface SoftwareFile {
   /** Undefined: the real file answers. */
   pread?(into: Uint8Array, offset: number): number | undefined;
   pwrite?(from: Uint8Array, offset: number): number | undefined;
+  /** A negated errno where a mapping is refused; undefined: the real file is mapped. */
+  refuseMmap?(offset: number, length: number, flags: number): number | undefined;
   /** The last descriptor of this file was closed. */
   closed(): void;
 }

@@ -95,6 +95,15 @@ export class SoftwareGroup implements SoftwareFile {
     }
   }
 
+  /** A group has no data. */
+  pread(): number {
+    return refusal("EINVAL");
+  }
+
+  pwrite(): number {
+    return refusal("EINVAL");
+  }
+
   get #hasOpenDevice(): boolean {
     return this.devices.some((device) => device.isOpen);
   }
@@ -128,11 +137,17 @@ export class SoftwareGroup implements SoftwareFile {
   #getDevice(bytes: Uint8Array): number {
     const end = bytes.indexOf(0);
     if (end < 0) return refusal("EINVAL");
-    const [name, token] = new TextDecoder().decode(bytes.subarray(0, end)).split(" vf_token=");
+    const [name, ...options] = new TextDecoder().decode(bytes.subarray(0, end)).split(" ");
     const device = this.devices.find((other) => other.name === name);
     if (device === undefined || !/vfio/.test(device.driver ?? "")) return refusal("ENODEV");
+    const tokens = options.filter((option) => option.startsWith("vf_token="));
+    if (options.some((option) => option !== "" && !tokens.includes(option)) || tokens.length > 1) {
+      return refusal("EINVAL");
+    }
     if (this.#container?.table === undefined || !this.viable) return refusal("EINVAL");
-    if (device.vfToken !== undefined && device.vfToken !== token) return refusal("EACCES");
+    const token = tokens[0]?.slice("vf_token=".length);
+    if (device.vfToken === undefined && token !== undefined) return refusal("EINVAL");
+    if (device.vfToken !== token) return refusal("EACCES");
     return this.#host.openDevice(device);
   }
 }

@@ -16,7 +16,7 @@ import {
   KVM_SET_DEVICE_ATTR,
   kvm_device_attr,
 } from "../abi/kvm.ts";
-import { MADV_POPULATE_WRITE, MFD_CLOEXEC } from "../abi/mman.ts";
+import { MADV_NORMAL, MADV_POPULATE_WRITE, MFD_CLOEXEC } from "../abi/mman.ts";
 import { RLIMIT_MEMLOCK, rlimit64 } from "../abi/resource.ts";
 import type { Address, Bytes, Syscalls } from "../sys/syscalls.ts";
 import { SoftwareContainer } from "./container.ts";
@@ -73,7 +73,8 @@ export class SoftwareHost implements Syscalls, Disposable {
       devices: this.#devices,
       groupOf: (fd) => {
         const file = this.#files.get(fd);
-        return file instanceof SoftwareGroup ? file : undefined;
+        if (file instanceof SoftwareGroup) return file;
+        return refusal(this.#real.fcntl(fd, F_GETFD, 0) < 0 ? "EBADF" : "EINVAL");
       },
     });
     this.#devices.push(device);
@@ -130,6 +131,7 @@ export class SoftwareHost implements Syscalls, Disposable {
     this.#files.delete(fd);
     const result = this.#real.close(fd);
     if (file && ![...this.#files.values()].includes(file)) file.closed();
+    if (file === undefined) for (const { irqs } of this.#devices) irqs.descriptorClosed(fd);
     // KVM lets go of the groups when its pseudo-device is closed.
     for (const [group, device] of this.#kvmGroups) {
       if (device === fd) this.#kvmGroups.delete(group);
@@ -186,7 +188,8 @@ export class SoftwareHost implements Syscalls, Disposable {
   }
 
   mmap(at: Address, length: number, prot: number, flags: number, fd: number, offset: number) {
-    return this.#real.mmap(at, length, prot, flags, fd, offset);
+    const refused = this.#files.get(fd)?.refuseMmap?.(offset, length, flags);
+    return refused ?? this.#real.mmap(at, length, prot, flags, fd, offset);
   }
 
   munmap(at: Address, length: number): number {
@@ -265,7 +268,7 @@ export class SoftwareHost implements Syscalls, Disposable {
       openDevice: (device) => {
         const fd = this.#real.fcntl(device.memoryFd, F_DUPFD_CLOEXEC, 0);
         if (fd < 0) return fd;
-        device.isOpen = true;
+        device.opened();
         this.#files.set(fd, device);
         return fd;
       },
@@ -299,7 +302,10 @@ export class SoftwareHost implements Syscalls, Disposable {
   #openContainer(): number {
     const container: SoftwareContainer = new SoftwareContainer(
       this.#iommu,
-      (address, length) => this.#real.memoryAt(address, length),
+      {
+        at: (address, length) => this.#real.memoryAt(address, length),
+        isThere: (address, length) => this.#real.madvise(address, length, MADV_NORMAL) === 0,
+      },
       () => this.#containers.delete(container),
     );
     this.#containers.add(container);

@@ -54,7 +54,7 @@ export function hotReset(
   device: SoftwarePciDevice,
   all: readonly SoftwarePciDevice[],
   bytes: Uint8Array,
-  groupOf: (fd: number) => SoftwareGroup | undefined,
+  groupOf: (fd: number) => SoftwareGroup | number,
 ): number {
   if (bytes.length < vfio_pci_hot_reset.size) return refusal("EFAULT");
   const { argsz, flags, count } = vfio_pci_hot_reset.at(bytes);
@@ -65,7 +65,8 @@ export function hotReset(
   if (count === 0 || count > devices.length) return refusal("EINVAL");
   const fds = new Int32Array(bytes.slice(head, head + 4 * count).buffer);
   const groups = [...fds].map(groupOf);
-  if (groups.includes(undefined)) return refusal("EINVAL");
+  const unknown = groups.find((group) => typeof group === "number");
+  if (unknown !== undefined) return unknown as number;
   if (!devices.every((other) => groups.includes(other.group))) return refusal("EINVAL");
   for (const other of devices) other.reset();
   return 0;

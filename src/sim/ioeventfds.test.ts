@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { PCI_COMMAND, PCI_COMMAND_MEMORY } from "../abi/pci-regs.ts";
 import { VFIO_DEVICE_IOEVENTFD, vfio_device_ioeventfd } from "../abi/vfio.ts";
 import { EventFd } from "../sys/event-fd.ts";
 import { nativeSyscalls } from "../sys/native.ts";
@@ -12,6 +13,7 @@ test("VFIO_DEVICE_IOEVENTFD: wrong inputs first, then good, as the kernel answer
   const sys = nativeSyscalls();
   using host = new SoftwareHost(sys);
   const device = host.addDevice(msixTestSpec("0000:01:00.0"), 7);
+  device.setConfig(PCI_COMMAND, Uint8Array.of(PCI_COMMAND_MEMORY));
   using eventFd = EventFd.create(sys);
   const good = { argsz: 32, flags: 4, offset: BigInt(2 * REGION_SHIFT + 8), data: 7n };
   const ask = (changes: object = {}) =>
@@ -21,7 +23,7 @@ test("VFIO_DEVICE_IOEVENTFD: wrong inputs first, then good, as the kernel answer
     );
   const table = BigInt(4 * REGION_SHIFT + 0x1000);
   const wrong: object[] = [
-    { argsz: 31 },
+    { argsz: 27 },
     { flags: 3 },
     { flags: 0 },
     { flags: 0x14 },

@@ -49,7 +49,9 @@ export class SoftwareIoeventfds implements Disposable {
     if (bytes.length < vfio_device_ioeventfd.size) return refusal("EFAULT");
     const { argsz, flags, offset, data, fd } = vfio_device_ioeventfd.at(bytes);
     const size = flags & VFIO_DEVICE_IOEVENTFD_SIZE_MASK;
-    if (argsz < vfio_device_ioeventfd.size || flags !== size) return refusal("EINVAL");
+    if (argsz < vfio_device_ioeventfd.offsetof("reserved") || flags !== size) {
+      return refusal("EINVAL");
+    }
     if (![1, 2, 4, 8].includes(size) || fd < -1) return refusal("EINVAL");
     const position = Number(offset);
     if (!this.#isAllowed(position, size)) return refusal("EINVAL");

@@ -6,6 +6,7 @@
  * reference, so signalling one that the user has closed is harmless.
  */
 
+import { readlinkSync } from "node:fs";
 import { F_DUPFD_CLOEXEC } from "../abi/fcntl.ts";
 import {
   VFIO_IRQ_INFO_AUTOMASKED,
@@ -49,10 +50,16 @@ interface IrqRequest {
 class Armed implements Disposable {
   readonly #sys: Syscalls;
   readonly fd: number;
+  readonly userFd: number;
 
   constructor(sys: Syscalls, userFd: number) {
     this.#sys = sys;
+    this.userFd = userFd;
     this.fd = sys.fcntl(userFd, F_DUPFD_CLOEXEC, 0);
+  }
+
+  get isEventfd(): boolean {
+    return readlinkSync(`/proc/self/fd/${this.fd}`) === "anon_inode:[eventfd]";
   }
 
   signal(): void {
@@ -121,9 +128,12 @@ export class SoftwareIrqs implements Disposable {
       }
       case VFIO_PCI_ERR_IRQ_INDEX: {
         const isExpress = (this.#spec.configSize ?? 4096) > 256;
-        return isExpress ? { flags: event | VFIO_IRQ_INFO_NORESIZE, count: 1 } : undefined;
+        return isExpress && this.#spec.mediated === undefined
+          ? { flags: event | VFIO_IRQ_INFO_NORESIZE, count: 1 }
+          : undefined;
       }
       case VFIO_PCI_REQ_IRQ_INDEX:
+        if (this.#spec.mediated !== undefined) return undefined;
         return { flags: event | VFIO_IRQ_INFO_NORESIZE, count: 1 };
       default:
         return undefined;
@@ -175,6 +185,11 @@ export class SoftwareIrqs implements Disposable {
     return armed !== undefined;
   }
 
+  /** The user closed a descriptor: an unmask eventfd that is gone is dropped, as by the kernel. */
+  descriptorClosed(fd: number): void {
+    if (this.#unmask?.eventfd.userFd === fd) this.#dropUnmask();
+  }
+
   /** Everything off, as when the device is closed. */
   [Symbol.dispose](): void {
     this.#disable();
@@ -201,7 +216,6 @@ export class SoftwareIrqs implements Disposable {
     if (each === undefined) return refusal("EINVAL");
     const payload = bytes.slice(vfio_irq_set.size, vfio_irq_set.size + each * count);
     if (argsz - vfio_irq_set.size < each * count) return refusal("EINVAL");
-    if (each > 0 && count === 0) return refusal("EINVAL");
     const isEvent = data === VFIO_IRQ_SET_DATA_EVENTFD;
     return {
       index,
@@ -224,7 +238,6 @@ export class SoftwareIrqs implements Disposable {
     if (request.data === VFIO_IRQ_SET_DATA_EVENTFD) {
       const armed = this.#arm(request.fds[0]!);
       if (typeof armed === "number") return armed;
-      if (isFree && armed === undefined) return refusal("EINVAL");
       this.#mode = VFIO_PCI_INTX_IRQ_INDEX;
       this.#vectors[0]?.[Symbol.dispose]();
       this.#vectors = [armed];
@@ -247,6 +260,7 @@ export class SoftwareIrqs implements Disposable {
   #unmaskIntx(request: IrqRequest): number {
     if (this.#mode !== VFIO_PCI_INTX_IRQ_INDEX || request.count !== 1) return refusal("EINVAL");
     if (request.data === VFIO_IRQ_SET_DATA_EVENTFD) {
+      if (request.fds[0]! >= 0 && this.#unmask !== undefined) return refusal("EBUSY");
       const eventfd = this.#arm(request.fds[0]!);
       if (typeof eventfd === "number") return eventfd;
       this.#dropUnmask();
@@ -299,6 +313,7 @@ export class SoftwareIrqs implements Disposable {
 
   #enableMsi(request: IrqRequest): number {
     const wanted = request.start + request.count;
+    if (wanted === 0) return refusal("ERANGE");
     const { msix } = this.#spec;
     const isMsix = request.index === VFIO_PCI_MSIX_IRQ_INDEX;
     const available = isMsix
@@ -332,6 +347,8 @@ export class SoftwareIrqs implements Disposable {
   #triggerSingle(request: IrqRequest): number {
     const { index, count, data } = request;
     const present = this.#single.get(index);
+    if (data === VFIO_IRQ_SET_DATA_NONE && present === undefined) return refusal("EINVAL");
+    if (data !== VFIO_IRQ_SET_DATA_NONE && count === 0) return refusal("EINVAL");
     if (data === VFIO_IRQ_SET_DATA_EVENTFD) {
       const armed = this.#arm(request.fds[0]!);
       if (typeof armed === "number") return armed;
@@ -349,11 +366,14 @@ export class SoftwareIrqs implements Disposable {
     return 0;
   }
 
-  /** Undefined for -1; a negated errno when `fd` is none. */
+  /** Undefined for a negative number; a negated errno when `fd` is no eventfd. */
   #arm(fd: number): Armed | number | undefined {
-    if (fd < 0) return fd === -1 ? undefined : refusal("EINVAL");
+    if (fd < 0) return undefined;
     const armed = new Armed(this.#sys, fd);
-    return armed.fd < 0 ? armed.fd : armed;
+    if (armed.fd < 0) return armed.fd;
+    if (armed.isEventfd) return armed;
+    armed[Symbol.dispose]();
+    return refusal("EINVAL");
   }
 
   #dropUnmask(): void {

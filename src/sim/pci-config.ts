@@ -19,6 +19,7 @@ import {
   PCI_INTERRUPT_PIN,
   PCI_MSI_FLAGS_64BIT,
   PCI_MSI_FLAGS_MASKBIT,
+  PCI_MSI_FLAGS_QSIZE,
   PCI_ROM_ADDRESS,
   PCI_STATUS,
   PCI_STATUS_CAP_LIST,
@@ -26,13 +27,15 @@ import {
 } from "../abi/pci-regs.ts";
 import type { CapabilitySpec, PciDeviceSpec } from "./pci-spec.ts";
 
-/** IO, MEMORY, MASTER, PARITY, SERR, INTX_DISABLE. */
-const COMMAND_WRITABLE = 0x0547;
+/** IO, MEMORY, MASTER, SERR, INTX_DISABLE; emulated hardware has no parity. */
+const COMMAND_WRITABLE = 0x0507;
 /** `PCI_EXP_DEVCAP_FLR`, in the Device Capabilities register. */
 const DEVCAP_FLR = 1 << 28;
 const DEVCTL_FLR = 0x8000;
 const DEVCTL_BODY = 6;
 const PM_NO_SOFT_RESET = 0x8;
+/** As many as fit between the header and the end of 256 bytes. */
+const CAPABILITIES_MAX = 48;
 
 export interface PciConfig {
   readonly bytes: Uint8Array;
@@ -40,6 +43,17 @@ export interface PciConfig {
   readonly writable: Uint8Array;
   /** Where the PCIe capability's Device Control is; undefined for conventional PCI. */
   readonly deviceControl: number | undefined;
+  /** Where MSI's Message Control is, and how many vectors the device has (a power of two). */
+  readonly msiControl: number | undefined;
+  readonly msiVectors: number;
+}
+
+/** The guest asks for no more messages than the device has. */
+function limitVectors({ bytes, msiControl, msiVectors }: PciConfig): void {
+  const at = msiControl!;
+  const most = Math.log2(msiVectors);
+  const wanted = (bytes[at]! & PCI_MSI_FLAGS_QSIZE) >> 4;
+  if (wanted > most) bytes[at] = (bytes[at]! & ~PCI_MSI_FLAGS_QSIZE) | (most << 4);
 }
 
 export function buildConfig(spec: PciDeviceSpec): PciConfig {
@@ -60,6 +74,7 @@ export function buildConfig(spec: PciDeviceSpec): PciConfig {
   let at = PCI_STD_HEADER_SIZEOF;
   let link = PCI_CAPABILITY_LIST;
   let deviceControl: number | undefined;
+  let msiControl: number | undefined;
   for (const capability of capabilitiesOf(spec)) {
     const offset = capability.offset ?? at;
     bytes[link] = offset;
@@ -67,12 +82,14 @@ export function buildConfig(spec: PciDeviceSpec): PciConfig {
     bytes.set(capability.body, offset + 2);
     if (capability.writable) writable.set(capability.writable, offset + 2);
     if (capability.id === PCI_CAP_ID_EXP) deviceControl = offset + 2 + DEVCTL_BODY;
+    if (capability.id === PCI_CAP_ID_MSI) msiControl = offset + 2;
     link = offset + 1;
     at = Math.ceil((offset + 2 + capability.body.length) / 4) * 4;
   }
   if (link !== PCI_CAPABILITY_LIST) view.setUint16(PCI_STATUS, PCI_STATUS_CAP_LIST, true);
   for (const extended of spec.extended ?? []) bytes.set(extended.bytes, extended.offset);
-  return { bytes, writable, deviceControl };
+  const msiVectors = spec.msi?.vectors ?? 1;
+  return { bytes, writable, deviceControl, msiControl, msiVectors };
 }
 
 function buildBars(spec: PciDeviceSpec, view: DataView, masks: DataView): void {
@@ -108,7 +125,7 @@ export function romBarSize(spec: PciDeviceSpec): number {
 }
 
 function capabilitiesOf(spec: PciDeviceSpec): CapabilitySpec[] {
-  const capabilities: CapabilitySpec[] = [powerManagement(spec)];
+  const capabilities = spec.powerManagement === false ? [] : [powerManagement(spec)];
   if ((spec.configSize ?? 4096) > 256) capabilities.push(pciExpress(spec));
   if (spec.msi) capabilities.push(msi(spec.msi));
   if (spec.msix) capabilities.push(msix(spec.msix));
@@ -145,9 +162,10 @@ function msi(spec: { vectors: number; masking?: boolean }): CapabilitySpec {
   const flags =
     (Math.log2(spec.vectors) << 1) | PCI_MSI_FLAGS_64BIT | (masking ? PCI_MSI_FLAGS_MASKBIT : 0);
   new DataView(body.buffer, body.byteOffset).setUint16(0, flags, true);
-  // The enable bit is ignored: MSI is switched by SET_IRQS. The rest is virtual.
+  // The enable bit is ignored: MSI is switched by SET_IRQS. The rest is virtual, the number of
+  // vectors and the width of the address too, so a user may spoil its own copy.
   const writable = new Uint8Array(body.length).fill(0xff, 2);
-  writable[0] = 0x70;
+  writable[0] = 0xfe;
   return { id: PCI_CAP_ID_MSI, body, writable };
 }
 
@@ -158,6 +176,16 @@ function msix(spec: NonNullable<PciDeviceSpec["msix"]>): CapabilitySpec {
   view.setUint32(2, (spec.table.offset | spec.table.bar) >>> 0, true);
   view.setUint32(6, (spec.pba.offset | spec.pba.bar) >>> 0, true);
   return { id: PCI_CAP_ID_MSIX, body };
+}
+
+/** Where a capability is; undefined when there is none. */
+export function findCapability(bytes: Uint8Array, id: number): number | undefined {
+  let at = bytes[PCI_CAPABILITY_LIST]!;
+  for (let i = 0; i < CAPABILITIES_MAX && at >= PCI_STD_HEADER_SIZEOF; i++) {
+    if (bytes[at] === id) return at;
+    at = bytes[at + 1]!;
+  }
+  return undefined;
 }
 
 /**
@@ -171,6 +199,7 @@ export function writeConfig(config: PciConfig, offset: number, from: Uint8Array)
     if (at >= config.bytes.length) return;
     const mask = config.writable[at]!;
     config.bytes[at] = (config.bytes[at]! & ~mask) | (value & mask);
+    if (at === config.msiControl) limitVectors(config);
     if (at - 1 === config.deviceControl && (value & (DEVCTL_FLR >> 8)) !== 0) flr = true;
   });
   return flr;

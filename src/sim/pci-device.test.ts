@@ -212,7 +212,7 @@ test("config space: BARs show host addresses, size themselves, and the rest keep
   assert.deepEqual([rom.size, ...image], [2048, 0x55, 0xaa]);
 });
 
-test("config space: the FLR bit of Device Control resets the function", () => {
+test("config space: the FLR bit of Device Control resets the function alone", () => {
   using guest = new SoftwareGuest();
   using device = guest.open();
   const made = guest.host.devices[0]!;
@@ -223,7 +223,7 @@ test("config space: the FLR bit of Device Control resets the function", () => {
   })!;
   config.write32(express + 8, 0x8000);
   assert.equal(made.resetCount, 1);
-  assert.equal(config.read32(PCI_COMMAND) & 6, 0);
+  assert.equal(config.read32(PCI_COMMAND) & 6, 6);
 });
 
 test("a device that vanished reads as all ones and takes no write", () => {
@@ -233,6 +233,16 @@ test("a device that vanished reads as all ones and takes no write", () => {
   assert.equal(access(device, VFIO_PCI_CONFIG_REGION_INDEX).read32(0), 0xffff_ffff);
   access(device, 0).write32(0x60, 1);
   assert.equal(access(device, 0).read32(0x24), 0xffff_ffff);
+});
+
+test("a device that answers late makes its user wait, and answers the same", () => {
+  using guest = new SoftwareGuest();
+  using device = guest.open();
+  guest.host.devices[0]!.latencyMs = 20;
+  const began = performance.now();
+  assert.equal(access(device, VFIO_PCI_CONFIG_REGION_INDEX).read32(0), 0x11e8_1234);
+  assert(performance.now() - began >= 19);
+  guest.host.devices[0]!.latencyMs = 0;
 });
 
 test("hot reset: the list of dependents, and proof of owning their groups", () => {

@@ -4,9 +4,15 @@
  * mmap and pread of what has no behaviour are the real ones.
  */
 
-import { MFD_CLOEXEC } from "../abi/mman.ts";
-import { PCI_COMMAND, PCI_COMMAND_MASTER } from "../abi/pci-regs.ts";
+import { MAP_SHARED, MFD_CLOEXEC } from "../abi/mman.ts";
 import {
+  PCI_COMMAND,
+  PCI_COMMAND_IO,
+  PCI_COMMAND_MASTER,
+  PCI_COMMAND_MEMORY,
+} from "../abi/pci-regs.ts";
+import {
+  VFIO_PCI_ROM_REGION_INDEX as ROM,
   VFIO_DEVICE_FLAGS_CAPS,
   VFIO_DEVICE_FLAGS_PCI,
   VFIO_DEVICE_FLAGS_RESET,
@@ -26,6 +32,7 @@ import {
   vfio_device_info_cap_pci_atomic_comp,
   vfio_irq_info,
 } from "../abi/vfio.ts";
+import { VFIO_DEVICE_FEATURE } from "../abi/vfio-feature.ts";
 import { check } from "../sys/sys-error.ts";
 import type { Bytes, Syscalls } from "../sys/syscalls.ts";
 import { SoftwareDma } from "./dma.ts";
@@ -35,13 +42,30 @@ import { hotReset, hotResetInfo } from "./hot-reset.ts";
 import { SoftwareIoeventfds } from "./ioeventfds.ts";
 import { SoftwareIrqs } from "./irqs.ts";
 import { buildConfig, type PciConfig, writeConfig } from "./pci-config.ts";
-import { REGION_SHIFT, regionCount, regionInfo, regionSize } from "./pci-regions.ts";
+import {
+  canMap,
+  mappedSize,
+  REGION_SHIFT,
+  regionCount,
+  regionInfo,
+  regionSize,
+} from "./pci-regions.ts";
 import type { BarBehaviour, DeviceBehaviour, PciDeviceSpec } from "./pci-spec.ts";
+import { DevicePower } from "./power.ts";
+
+const HARDWARE_CALLS: ReadonlySet<number> = new Set([
+  VFIO_DEVICE_IOEVENTFD,
+  VFIO_DEVICE_GET_PCI_HOT_RESET_INFO,
+  VFIO_DEVICE_PCI_HOT_RESET,
+]);
+/** Nobody wakes who waits here. */
+const NEVER = new Int32Array(new SharedArrayBuffer(4));
 
 /** What a device asks of the host around it. */
 export interface DeviceHost {
   readonly devices: readonly SoftwarePciDevice[];
-  groupOf(fd: number): SoftwareGroup | undefined;
+  /** The group behind a descriptor, or a negated errno. */
+  groupOf(fd: number): SoftwareGroup | number;
 }
 
 export class SoftwarePciDevice implements SoftwareFile, Disposable {
@@ -59,12 +83,28 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
   /** The device fell off its bus: reads give all ones, writes and resets do nothing. */
   vanished = false;
   isOpen = false;
+  /** How long each call and access takes; an impatient user finds out. */
+  latencyMs = 0;
   /** How often it was reset, by whichever way. */
   resetCount = 0;
   readonly #sys: Syscalls;
   readonly #host: DeviceHost;
   #config: PciConfig;
   readonly #behaviour: DeviceBehaviour;
+  readonly #power = new DevicePower(() => this.config);
+  readonly #calls: ReadonlyMap<number, (bytes: Uint8Array) => number> = new Map([
+    [VFIO_DEVICE_GET_INFO, (bytes) => this.#info(bytes)],
+    [VFIO_DEVICE_GET_REGION_INFO, (bytes) => regionInfo(this.spec, bytes)],
+    [VFIO_DEVICE_GET_IRQ_INFO, (bytes) => this.#irqInfo(bytes)],
+    [VFIO_DEVICE_SET_IRQS, (bytes) => this.irqs.set(bytes)],
+    [VFIO_DEVICE_IOEVENTFD, (bytes) => this.ioeventfds.set(bytes)],
+    [VFIO_DEVICE_FEATURE, (bytes) => this.#power.feature(bytes)],
+    [VFIO_DEVICE_GET_PCI_HOT_RESET_INFO, (bytes) => hotResetInfo(this, this.#host.devices, bytes)],
+    [
+      VFIO_DEVICE_PCI_HOT_RESET,
+      (bytes) => hotReset(this, this.#host.devices, bytes, (fd) => this.#host.groupOf(fd)),
+    ],
+  ]);
 
   constructor(sys: Syscalls, spec: PciDeviceSpec, group: SoftwareGroup, host: DeviceHost) {
     this.#sys = sys;
@@ -91,8 +131,9 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
     this.#behaviour = spec.behaviour?.(this) ?? {};
   }
 
+  /** What `VFIO_GROUP_GET_DEVICE_FD` knows it by: its address, or the UUID of a mediated one. */
   get name(): string {
-    return this.spec.address;
+    return this.spec.mediated ?? this.spec.address;
   }
 
   /** The configuration space as it is now: bytes a test may look at. */
@@ -121,47 +162,53 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
     this.#sys.pwrite(this.memoryFd, from, index * REGION_SHIFT + offset);
   }
 
-  /** Resets as a function level reset does: config space and behaviour as at power-on. */
+  /**
+   * Resets the function. The kernel saves config space and restores it, so only what the device
+   * keeps elsewhere is as at power-on.
+   */
   reset(): void {
     if (this.vanished) return;
     this.resetCount++;
-    this.#config = buildConfig(this.spec);
-    this.#storeConfig();
+    this.#power.restore();
     this.#behaviour.reset?.();
+  }
+
+  /** The kernel enables a device for its user: its BARs decode. */
+  opened(): void {
+    this.isOpen = true;
+    this.#setCommand(decodingOf(this.spec));
   }
 
   closed(): void {
     this.isOpen = false;
+    this.#power.restore();
+    this.#setCommand(0);
     this.ioeventfds[Symbol.dispose]();
     this.irqs[Symbol.dispose]();
     this.group.deviceClosed();
   }
 
   ioctl(request: number, arg: number | Bytes): number {
+    this.#wait();
     if (request === VFIO_DEVICE_RESET) return this.#resetIoctl();
+    const call = this.#calls.get(request);
+    // What only hardware on a bus can do.
+    const isForHardware = HARDWARE_CALLS.has(request) && this.spec.mediated !== undefined;
+    if (call === undefined || isForHardware) return refusal("ENOTTY");
     const bytes = argumentBytes(arg);
-    if (bytes === undefined) return refusal("EFAULT");
-    switch (request) {
-      case VFIO_DEVICE_GET_INFO:
-        return this.#info(bytes);
-      case VFIO_DEVICE_GET_REGION_INFO:
-        return regionInfo(this.spec, bytes);
-      case VFIO_DEVICE_GET_IRQ_INFO:
-        return this.#irqInfo(bytes);
-      case VFIO_DEVICE_SET_IRQS:
-        return this.irqs.set(bytes);
-      case VFIO_DEVICE_IOEVENTFD:
-        return this.ioeventfds.set(bytes);
-      case VFIO_DEVICE_GET_PCI_HOT_RESET_INFO:
-        return hotResetInfo(this, this.#host.devices, bytes);
-      case VFIO_DEVICE_PCI_HOT_RESET:
-        return hotReset(this, this.#host.devices, bytes, (fd) => this.#host.groupOf(fd));
-      default:
-        return refusal("ENOTTY");
-    }
+    return bytes === undefined ? refusal("EFAULT") : call(bytes);
+  }
+
+  /** Private mappings, and what is no BAR that may be mapped (vfio_pci_core_mmap()). */
+  refuseMmap(position: number, length: number, flags: number): number | undefined {
+    const index = Math.floor(position / REGION_SHIFT);
+    const end = (position % REGION_SHIFT) + length;
+    const fits = canMap(this.spec.bars?.[index]) && end <= mappedSize(this.spec, index);
+    return (flags & MAP_SHARED) !== 0 && fits ? undefined : refusal("EINVAL");
   }
 
   pread(into: Uint8Array, position: number): number | undefined {
+    this.#wait();
     const index = Math.floor(position / REGION_SHIFT);
     const offset = position % REGION_SHIFT;
     const limit = this.#limit(index, offset, into.length);
@@ -174,6 +221,7 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
       into.fill(0xff, 0, limit);
       return limit;
     }
+    if (this.#isSilent(index)) return refusal("EIO");
     const behaviour = this.#behaviour.bars?.[index];
     if (behaviour) return readBehaviour(behaviour, into.subarray(0, limit), offset);
     if (limit === into.length) return undefined;
@@ -181,6 +229,7 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
   }
 
   pwrite(from: Uint8Array, position: number): number | undefined {
+    this.#wait();
     const index = Math.floor(position / REGION_SHIFT);
     const offset = position % REGION_SHIFT;
     if (index === 6 || index >= VFIO_PCI_NUM_REGIONS) return refusal("EINVAL");
@@ -193,6 +242,7 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
       return limit;
     }
     if (this.#isMsixTable(index, offset)) return limit;
+    if (this.#isSilent(index)) return refusal("EIO");
     const behaviour = this.#behaviour.bars?.[index];
     if (behaviour) return writeBehaviour(behaviour, bytes, offset);
     return limit === from.length ? undefined : this.#sys.pwrite(this.memoryFd, bytes, position);
@@ -204,9 +254,13 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
     this.#sys.close(this.memoryFd);
   }
 
-  /** How much of an access lies in the region; EINVAL when it begins outside. */
+  /**
+   * How much of an access lies in the region; EINVAL when it begins outside. Config space takes
+   * whole accesses only.
+   */
   #limit(index: number, offset: number, length: number): number {
     const size = regionSize(this.spec, index);
+    if (index === VFIO_PCI_CONFIG_REGION_INDEX && offset + length > size) return refusal("EFAULT");
     return offset >= size ? refusal("EINVAL") : Math.min(length, size - offset);
   }
 
@@ -215,6 +269,21 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
     const { msix } = this.spec;
     if (msix === undefined || msix.table.bar !== index) return false;
     return offset >= msix.table.offset && offset < msix.table.offset + 16 * msix.vectors;
+  }
+
+  #wait(): void {
+    if (this.latencyMs > 0) Atomics.wait(NEVER, 0, 0, this.latencyMs);
+  }
+
+  /** A memory BAR or the ROM of a device that does not decode memory. */
+  #isSilent(index: number): boolean {
+    const isMemory = this.spec.bars?.[index]?.kind.startsWith("mem") ?? index === ROM;
+    return isMemory && !this.#power.memoryAnswers;
+  }
+
+  #setCommand(command: number): void {
+    this.#config.bytes[PCI_COMMAND] = command;
+    this.#storeConfig();
   }
 
   #storeConfig(): void {
@@ -259,6 +328,14 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
     view.count = info.count;
     return 0;
   }
+}
+
+/** What enabling the device turns on: decoding of the kinds of BAR that it has. */
+function decodingOf({ bars = {} }: PciDeviceSpec): number {
+  return Object.values(bars).reduce(
+    (command, { kind }) => command | (kind === "io" ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY),
+    0,
+  );
 }
 
 function readBehaviour(behaviour: BarBehaviour, into: Uint8Array, offset: number): number {

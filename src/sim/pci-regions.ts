@@ -70,7 +70,12 @@ function flagsOf(spec: PciDeviceSpec, index: number): number {
   return canMap(spec.bars?.[index]) ? both | VFIO_REGION_INFO_FLAG_MMAP : both;
 }
 
-function canMap(bar: BarSpec | undefined): boolean {
+/** How much of a BAR may be mapped: whole pages. */
+export function mappedSize(spec: PciDeviceSpec, index: number): number {
+  return Math.ceil(regionSize(spec, index) / HOST_PAGE) * HOST_PAGE;
+}
+
+export function canMap(bar: BarSpec | undefined): boolean {
   if (bar === undefined || bar.kind === "io") return false;
   return bar.mmap ?? bar.size >= HOST_PAGE;
 }

@@ -74,6 +74,8 @@ export interface PciDeviceSpec {
     /** What the host can allocate, when fewer than `vectors`. */
     readonly available?: number;
   };
+  /** False: a device without the PM capability. */
+  readonly powerManagement?: false;
   /** Further capabilities, after PM, PCIe, MSI and MSI-X. */
   readonly capabilities?: readonly CapabilitySpec[];
   /** Whole extended capabilities, header included, by offset. */
@@ -92,6 +94,11 @@ export interface PciDeviceSpec {
   readonly hotResetGroup?: string;
   /** False: the host cannot reset the bus or slot. */
   readonly hotResettable?: boolean;
+  /**
+   * The UUID of a mediated device: a driver of the host makes it up, so it has no bus to reset and
+   * reports no errors. `address` is then its parent's.
+   */
+  readonly mediated?: string;
   /** The host driver bound to it; default "vfio-pci". */
   readonly driver?: string;
   /** Makes the behaviour of the BARs, and of a reset. */

@@ -16,7 +16,7 @@ export class SysfsTree implements Disposable {
     this.root = mkdtempSync(join(tmpdir(), "viaduct-sim-"));
     for (const folder of [
       "sys/bus/pci/devices",
-      "sys/bus/mdev",
+      "sys/bus/mdev/devices",
       "sys/kernel/iommu_groups",
       "proc",
     ]) {
@@ -26,38 +26,27 @@ export class SysfsTree implements Disposable {
 
   /** Writes what `/sys` says of a device, and links it where it is looked for. */
   addDevice(device: SoftwarePciDevice): void {
-    const { address, vendorId, deviceId, classCode = 0xff0000 } = device.spec;
+    const { name } = device;
     const sys = join(this.root, "sys");
-    const folder = join(sys, `devices/pci${address.slice(0, 7)}/${address}`);
+    const bus = join(sys, "bus", busOf(device));
+    const folder = this.#folder(device);
     mkdirSync(folder, { recursive: true });
-    const hex = (value: number, width: number) => `0x${value.toString(16).padStart(width, "0")}\n`;
-    const files = {
-      vendor: hex(vendorId, 4),
-      device: hex(deviceId, 4),
-      subsystem_vendor: hex(device.spec.subsystemVendorId ?? 0x1af4, 4),
-      subsystem_device: hex(device.spec.subsystemId ?? 0x1100, 4),
-      class: hex(classCode, 6),
-      revision: hex(device.spec.revision ?? 0, 2),
-      config: device.config,
-    };
-    for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
-    link(join(sys, "bus/pci/devices", address), folder);
-    link(join(folder, "subsystem"), join(sys, "bus/pci"));
+    if (device.spec.mediated === undefined) writeIdentity(folder, device);
+    link(join(bus, "devices", name), folder);
+    link(join(folder, "subsystem"), bus);
     const group = join(sys, `kernel/iommu_groups/${device.group.number}`);
     mkdirSync(join(group, "devices"), { recursive: true });
     link(join(folder, "iommu_group"), group);
-    link(join(group, "devices", address), folder);
+    link(join(group, "devices", name), folder);
     this.setDriver(device);
   }
 
   /** Makes the driver link say what the device says. */
   setDriver(device: SoftwarePciDevice): void {
-    const { address } = device.spec;
-    const sys = join(this.root, "sys");
-    const at = join(sys, `devices/pci${address.slice(0, 7)}/${address}/driver`);
+    const at = join(this.#folder(device), "driver");
     rmSync(at, { force: true });
     if (device.driver === undefined) return;
-    const driver = join(sys, "bus/pci/drivers", device.driver);
+    const driver = join(this.root, "sys/bus", busOf(device), "drivers", device.driver);
     mkdirSync(driver, { recursive: true });
     link(at, driver);
   }
@@ -65,6 +54,31 @@ export class SysfsTree implements Disposable {
   [Symbol.dispose](): void {
     rmSync(this.root, { recursive: true, force: true });
   }
+
+  /** A mediated device lies below its parent. */
+  #folder({ spec }: SoftwarePciDevice): string {
+    const { address, mediated } = spec;
+    const parent = join(this.root, "sys/devices", `pci${address.slice(0, 7)}`, address);
+    return mediated === undefined ? parent : join(parent, mediated);
+  }
+}
+
+const busOf = ({ spec }: SoftwarePciDevice): "pci" | "mdev" =>
+  spec.mediated === undefined ? "pci" : "mdev";
+
+/** The files by which a PCI device is known. */
+function writeIdentity(folder: string, { spec, config }: SoftwarePciDevice): void {
+  const hex = (value: number, width: number) => `0x${value.toString(16).padStart(width, "0")}\n`;
+  const files = {
+    vendor: hex(spec.vendorId, 4),
+    device: hex(spec.deviceId, 4),
+    subsystem_vendor: hex(spec.subsystemVendorId ?? 0x1af4, 4),
+    subsystem_device: hex(spec.subsystemId ?? 0x1100, 4),
+    class: hex(spec.classCode ?? 0xff0000, 6),
+    revision: hex(spec.revision ?? 0, 2),
+    config,
+  };
+  for (const [name, content] of Object.entries(files)) writeFileSync(join(folder, name), content);
 }
 
 function link(at: string, target: string): void {

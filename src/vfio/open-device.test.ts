@@ -27,7 +27,7 @@ function guestMemory() {
 }
 
 function hostWithEdu(iommu = {}): SoftwareHost {
-  const host = new SoftwareHost(nativeSyscalls(), iommu);
+  const host = new SoftwareHost(nativeSyscalls(), { pins: false, ...iommu });
   host.addDevice(eduSpec(BDF), 7);
   return host;
 }
@@ -100,7 +100,7 @@ test("openKernelDevice leaves the host as it was, whichever system call fails", 
 });
 
 test("openKernelDevice: no such device", () => {
-  using host = new SoftwareHost(nativeSyscalls());
+  using host = new SoftwareHost(nativeSyscalls(), { pins: false });
   const error = refusal(host);
   assert.equal(error.code, "DEVICE_NOT_FOUND");
   assert.match(error.message, /^vfio 0000:01:00\.0: no such host device: .*No such file/);
@@ -117,7 +117,7 @@ test("openKernelDevice: bad BDF, and no device named at all", () => {
 });
 
 test("openKernelDevice: no IOMMU", () => {
-  using host = new SoftwareHost(nativeSyscalls());
+  using host = new SoftwareHost(nativeSyscalls(), { pins: false });
   mkdirSync(join(host.roots.sysfs, "bus/pci/devices", BDF), { recursive: true });
   const error = refusal(host);
   assert.equal(error.code, "NO_IOMMU_GROUP");
@@ -240,4 +240,20 @@ test("openKernelDevice passes a VF token, and refuses x-balloon-allowed on real 
     () => openKernelDevice(state, guestMemory(), { host: BDF, balloonAllowed: true }),
     /x-balloon-allowed only potentially compatible with mdev devices/,
   );
+});
+
+test("openKernelDevice opens a mediated device by its sysfs path", () => {
+  const mediated = "83b8f4f2-509f-382f-3c1e-e6bfe0fa1001";
+  using host = new SoftwareHost(nativeSyscalls(), { pins: false });
+  host.addDevice({ ...eduSpec(BDF), mediated }, 9);
+  const ledger = new Ledger(host);
+  const sysfsdev = join(host.roots.sysfs, "bus/mdev/devices", mediated);
+  const address = { sysfsdev, balloonAllowed: true };
+  const { device, node } = openKernelDevice(stateOn(ledger, host), guestMemory(), address);
+  assert.deepEqual([node.name, node.groupNumber, node.isMediated], [mediated, 9, true]);
+  assert.deepEqual([device.name, device.info.numIrqs], [mediated, 5]);
+  assert.throws(() => device.irqInfo(3), /EINVAL|Invalid argument/);
+  device[Symbol.dispose]();
+  assert.deepEqual(ledger.live(), []);
+  assert.deepEqual(host.describe(), []);
 });

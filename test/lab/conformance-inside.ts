@@ -1,8 +1,8 @@
-/** Runs the conformance program inside L1: prints what the kernel's VFIO answers, line by line. */
+/** Runs the conformance programs inside L1: prints what the kernel's VFIO answers, line by line. */
 
-import { conformanceProgram } from "../../src/sim/conformance.ts";
 import { nativeSyscalls } from "../../src/sys/native.ts";
+import { runConformance, type SubjectName } from "../conformance/suite.ts";
 
-const [group = "", device = ""] = process.argv.slice(2);
-const lines = conformanceProgram(nativeSyscalls(), Number(group), device);
-process.stdout.write(`${lines.join("\n")}\n`);
+const [subject, group, deviceName = ""] = process.argv.slice(2);
+const place = { subject: subject as SubjectName, groupNumber: Number(group), deviceName };
+process.stdout.write(`${runConformance(nativeSyscalls(), place).join("\n")}\n`);

@@ -28,7 +28,7 @@ export class SoftwareGuest implements Disposable {
   readonly kvm: string[] = [];
 
   constructor(iommu: Partial<IommuOptions> = {}, options: VfioStateOptions = {}) {
-    this.host = new SoftwareHost(nativeSyscalls(), iommu);
+    this.host = new SoftwareHost(nativeSyscalls(), { pins: false, ...iommu });
     this.host.addDevice(eduSpec(EDU), 7);
     this.host.addDevice(eduSpec(SECOND), 8);
     this.ledger = new Ledger(this.host);
