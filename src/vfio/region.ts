@@ -128,7 +128,7 @@ export class VfioRegion implements Disposable {
     const mmaps = areas.map((area, i): RegionMmap => {
       const name = `${this.#name} mmap ${i}`;
       const offset = fdOffset + area.offset;
-      const mapping = owner.own(this.#mapArea(sys, area, readable | writable));
+      const mapping = owner.own(this.#mapArea(sys, area, i, readable | writable));
       const traced = { name, offset: area.offset, end: area.offset + area.size - 1 };
       trace.vfio_region_mmap.emit(traced);
       owner.defer(() => trace.vfio_region_unmap.emit(traced));
@@ -217,7 +217,7 @@ export class VfioRegion implements Disposable {
     trace.vfio_region_write.emit({ name, index: this.info.index, addr, data, size });
   }
 
-  #mapArea(sys: Syscalls, { offset, size }: RegionArea, prot: number): Mapping {
+  #mapArea(sys: Syscalls, { offset, size }: RegionArea, index: number, prot: number): Mapping {
     const align = alignmentOf(size);
     try {
       return Mapping.map(sys, {
@@ -230,7 +230,6 @@ export class VfioRegion implements Disposable {
       });
     } catch (error) {
       const fault = error instanceof SysError ? -error.errno : 0;
-      const { index } = this.info;
       trace.vfio_region_mmap_fault.emit({ name: this.#name, index, offset, size, fault });
       throw error;
     }

@@ -119,10 +119,11 @@ export class Intx {
     if (fn.interrupts.mode !== "intx") return;
     const route = this.#canAccelerate ? fn.intxRoute() : NO_ROUTE;
     if (route.mode === this.#route.mode && route.gsi === this.#route.gsi) return;
+    // From the first to the second, as in QEMU, whatever their names say.
     trace.vfio_intx_update.emit({
       name: fn.name,
-      new_irq: route.gsi,
-      target_irq: this.#route.gsi,
+      new_irq: this.#route.gsi,
+      target_irq: route.gsi,
     });
     this.#decelerate();
     this.#route = route;

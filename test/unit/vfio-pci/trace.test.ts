@@ -4,6 +4,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
+import { eduSpec } from "../../../src/sim/devices/edu.ts";
 import { msixTestSpec } from "../../../src/sim/devices/msix.ts";
 import { type TraceKind, tracePoints } from "../../../src/sys/trace.ts";
 import { TraceRecorder } from "../trace-recorder.ts";
@@ -176,6 +177,29 @@ test("trace events of interrupts: MSI-X over INTx and back, and a reset", () => 
   ]);
   fn.reset();
   assert.deepEqual(recorder.take(), [`vfio_pci_reset ${BDF}`, `vfio_pci_reset_flr ${BDF}`]);
+});
+
+test("trace events of INTx: by KVM, on another line, and through this process", () => {
+  using machine = new TestMachine({ devices: [{ spec: eduSpec(BDF), group: 7 }] });
+  using recorder = new TraceRecorder(/intx/);
+  using fast = machine.assign();
+  machine.platform.reroute(() => ({ mode: "enabled", gsi: 11 }));
+  assert.deepEqual(recorder.take(), [
+    `vfio_intx_enable_kvm ${BDF}`,
+    `vfio_intx_enable ${BDF}`,
+    `vfio_intx_update ${BDF} 19 11`,
+    `vfio_intx_disable_kvm ${BDF}`,
+    `vfio_intx_enable_kvm ${BDF}`,
+  ]);
+  fast[Symbol.dispose]();
+  using slow = machine.assign({ "x-no-kvm-intx": "on" });
+  slow.writeConfig(0x10, 4, 0xe000_0000);
+  slow.writeConfig(0x04, 2, 2);
+  recorder.take();
+  machine.device().irqs.setIntx(true);
+  machine.loop.dispatch();
+  machine.memory.read(0xe000_0000n, 4);
+  assert.deepEqual(recorder.take(), [`vfio_intx_interrupt ${BDF} A`, `vfio_intx_eoi ${BDF}`]);
 });
 
 test("while config reads are traced, all of them come to the main thread", () => {
