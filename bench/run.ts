@@ -1,6 +1,7 @@
 /** `npm run bench -- NAME [option...]`: the benchmarks by name; docs/benchmarks.md describes them. */
 
 const BENCHMARKS: Readonly<Record<string, () => Promise<unknown>>> = {
+  doctor: () => import("./doctor.ts"),
   exits: () => import("./exits.ts"),
   passthrough: () => import("./passthrough.ts"),
   trace: () => import("./trace.ts"),

@@ -52,6 +52,7 @@ export function vfioOpeners(tree: HostTree): Openers {
 
 /** Of these openers, those that hold a device: by its group's node, or by its own. */
 export function openersOfDevice({ found }: Openers, device: HostDevice): readonly Opener[] {
+  if (found.length === 0) return found;
   const { group, vfioDevice } = device;
   const nodes = [
     ...(group === undefined ? [] : [`/dev/vfio/${group}`, `/dev/vfio/noiommu-${group}`]),

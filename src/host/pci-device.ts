@@ -26,6 +26,7 @@ export interface SriovRole {
   readonly relatives: readonly string[];
 }
 
+const HEADER_SIZE = 64;
 const IORESOURCE_IO = 0x100n;
 const IORESOURCE_MEM_64 = 0x100000n;
 const IORESOURCE_PREFETCH = 0x2000n;
@@ -171,6 +172,11 @@ export class HostDevice {
   /** The bytes of configuration space that this user may read: 64, 256 or 4096. */
   get config(): Reading<Uint8Array> {
     return this.keep("config", () => this.tree.bytes(`${this.path}/config`));
+  }
+
+  /** The header of configuration space; reading all of it takes a device a millisecond. */
+  get header(): Reading<Uint8Array> {
+    return this.keep("header", () => this.tree.head(`${this.path}/config`, HEADER_SIZE));
   }
 
   /** Is it a VFIO device now: has the bound driver registered it with VFIO? */

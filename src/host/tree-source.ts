@@ -3,7 +3,16 @@
  * memory (a bundle that was unpacked, a tree that a test built).
  */
 
-import { lstatSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
+import {
+  closeSync,
+  lstatSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  readSync,
+  statSync,
+} from "node:fs";
 import { dirname, normalize } from "node:path/posix";
 
 export interface FileStatus {
@@ -18,6 +27,7 @@ export interface FileStatus {
 export interface TreeSource {
   text(path: string): string;
   bytes(path: string): Uint8Array;
+  head(path: string, length: number): Uint8Array;
   names(path: string): string[];
   link(path: string): string;
   status(path: string): FileStatus;
@@ -42,6 +52,16 @@ export class DiskSource implements TreeSource {
 
   bytes(path: string): Uint8Array {
     return readFileSync(this.place(path));
+  }
+
+  head(path: string, length: number): Uint8Array {
+    const fd = openSync(this.place(path), "r");
+    try {
+      const buffer = new Uint8Array(length);
+      return buffer.subarray(0, readSync(fd, buffer));
+    } finally {
+      closeSync(fd);
+    }
   }
 
   names(path: string): string[] {
@@ -121,6 +141,10 @@ export class MemorySource implements TreeSource {
     const entry = this.entry(this.resolve(path));
     if (entry?.kind === "file") return entry.bytes;
     throw failure(entry?.kind === "denied" ? "EACCES" : "ENOENT", path);
+  }
+
+  head(path: string, length: number): Uint8Array {
+    return this.bytes(path).subarray(0, length);
   }
 
   names(path: string): string[] {

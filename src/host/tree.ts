@@ -20,6 +20,8 @@ export type Reading<T> =
       readonly errno: string;
     };
 
+const NONE: readonly string[] = [];
+
 /** Errno names that mean: there is no such thing. */
 const ABSENT = new Set(["ENOENT", "ENOTDIR", "ENODEV", "ENXIO"]);
 const DENIED = new Set(["EACCES", "EPERM"]);
@@ -30,8 +32,9 @@ export class HostTree {
   /** How messages name it. */
   readonly name: string;
   private readonly source: TreeSource;
-  /** Where misses go while somebody asks for them. */
-  private misses: string[] | undefined;
+  /** What could not be read, in order, while somebody listens. */
+  private readonly misses: string[] = [];
+  private listeners = 0;
 
   constructor(source: TreeSource, options: { isLive?: boolean; name?: string } = {}) {
     this.source = source;
@@ -63,6 +66,11 @@ export class HostTree {
 
   bytes(path: string): Reading<Uint8Array> {
     return this.attempt(path, () => this.source.bytes(path));
+  }
+
+  /** The first `length` bytes of a file, or as many as it has. */
+  head(path: string, length: number): Reading<Uint8Array> {
+    return this.attempt(path, () => this.source.head(path, length));
   }
 
   /** The names in a folder, in code point order; numbers are the caller's to sort. */
@@ -98,31 +106,30 @@ export class HostTree {
    * them is not known. Nested calls each hear of theirs.
    */
   noticingMisses<T>(read: () => T): { readonly value: T; readonly missed: readonly string[] } {
-    const outer = this.misses;
-    const missed: string[] = [];
-    this.misses = missed;
+    const start = this.misses.length;
+    this.listeners++;
     try {
-      return { value: read(), missed };
+      const value = read();
+      return { value, missed: this.misses.length === start ? NONE : this.misses.slice(start) };
     } finally {
-      this.misses = outer;
-      outer?.push(...missed);
+      this.listeners--;
+      if (this.listeners === 0) this.misses.length = 0;
     }
   }
 
   /** Runs `read`, whose misses are its own affair. */
   apart<T>(read: () => T): T {
-    const outer = this.misses;
-    this.misses = undefined;
+    const start = this.misses.length;
     try {
       return read();
     } finally {
-      this.misses = outer;
+      this.misses.length = start;
     }
   }
 
   /** A value that was kept came from a reading that missed these. */
   noteMisses(paths: readonly string[]): void {
-    this.misses?.push(...paths);
+    if (this.listeners > 0) this.misses.push(...paths);
   }
 
   private attempt<T>(path: string, get: () => T): Reading<T> {
@@ -134,7 +141,7 @@ export class HostTree {
     } catch (error) {
       const errno = (error as NodeJS.ErrnoException).code ?? "EIO";
       const missing = ABSENT.has(errno) ? "absent" : DENIED.has(errno) ? "denied" : "unreadable";
-      if (missing !== "absent") this.misses?.push(path);
+      if (missing !== "absent") this.noteMisses([path]);
       return { missing, path, errno };
     } finally {
       Error.stackTraceLimit = frames;

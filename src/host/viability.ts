@@ -41,8 +41,9 @@ export function blocksGroup(member: GroupMember): boolean {
 }
 
 /** Would VFIO give this device out? */
-export function isWithVfio({ driver, isVfioDevice }: GroupMember): boolean {
-  return isVfioDevice || isVfioDriver(driver);
+export function isWithVfio(member: GroupMember): boolean {
+  // In this order: most drivers tell by their name, and the other is one more folder to read.
+  return isVfioDriver(member.driver) || member.isVfioDevice;
 }
 
 /** `vfio-pci` and the variant drivers (`mlx5_vfio_pci`, `hisi-acc-vfio-pci` and so on). */

@@ -157,9 +157,9 @@ function allOnes(context: CheckContext): CheckOutcome {
   const devices = context.asked.length > 0 ? context.asked : context.host.devices;
   const found: Found[] = [];
   for (const device of devices) {
-    const bytes = device.config.value;
-    if (bytes === undefined || bytes.length < 64) continue;
-    if (!bytes.subarray(0, 64).every((byte) => byte === 0xff)) continue;
+    const bytes = device.header.value;
+    if (bytes === undefined || bytes.length < 64 || bytes[0] !== 0xff) continue;
+    if (!bytes.every((byte) => byte === 0xff)) continue;
     found.push({
       device: device.address,
       detail: "configuration space reads all ones: it fell off the bus, or sleeps for good",
