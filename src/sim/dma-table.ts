@@ -42,6 +42,8 @@ export interface IommuOptions {
   readonly pins: boolean;
   /** The IOMMU can keep DMA coherent with caches (`VFIO_DMA_CC_IOMMU`). */
   readonly isCoherent: boolean;
+  /** What a range past 2^64 is answered: EINVAL before Linux 7. */
+  readonly pastTheEnd: "EOVERFLOW" | "EINVAL";
   /** Linux 4.15 to 4.20: an unmap that ends at 2^64 is EINVAL. */
   readonly lastPageBug: boolean;
 }
@@ -61,6 +63,7 @@ export const IOMMU_DEFAULTS: IommuOptions = {
   memlock: undefined,
   pins: true,
   isCoherent: false,
+  pastTheEnd: "EOVERFLOW",
   lastPageBug: false,
 };
 
@@ -92,8 +95,9 @@ export class DmaTable {
   map(wanted: DmaMapping): number {
     const { iova, size, vaddr } = wanted;
     if (size === 0n || ((iova | size | vaddr) & this.#pageMask) !== 0n) return refusal("EINVAL");
-    // Linux 6.12 answers EINVAL, Linux 7.3 this.
-    if (iova + size - 1n > MAX || vaddr + size - 1n > MAX) return refusal("EOVERFLOW");
+    if (iova + size - 1n > MAX || vaddr + size - 1n > MAX) {
+      return refusal(this.#options.pastTheEnd);
+    }
     if (!wanted.read && !wanted.write) return refusal("EINVAL");
     if (this.#overlapping(iova, size).length > 0) return refusal("EEXIST");
     if (this.available <= 0) return refusal("ENOSPC");
@@ -113,7 +117,8 @@ export class DmaTable {
 
   /** Takes the addresses of a range's mappings back; they stay mapped, for who comes to update. */
   forgetAddresses(range: Range | undefined): bigint | number {
-    if (range && this.#isNoRange(range)) return refusal("EINVAL");
+    const wrong = range && this.#wrongRange(range);
+    if (wrong !== undefined) return refusal(wrong);
     const touched = range ? this.#overlapping(range.iova, range.size) : this.#mappings;
     if (range && this.#isV2 && touched.some((mapping) => cuts(mapping, range.iova, range.size))) {
       return refusal("EINVAL");
@@ -136,7 +141,8 @@ export class DmaTable {
 
   /** @returns the bytes unmapped, or a negated errno as a number */
   unmap(iova: bigint, size: bigint): bigint | number {
-    if (this.#isNoRange({ iova, size })) return refusal("EINVAL");
+    const wrong = this.#wrongRange({ iova, size });
+    if (wrong !== undefined) return refusal(wrong);
     if (this.#options.lastPageBug && iova + size - 1n === MAX) return refusal("EINVAL");
     const touched = this.#overlapping(iova, size);
     if (this.#isV2 && touched.some((mapping) => cuts(mapping, iova, size))) {
@@ -169,8 +175,10 @@ export class DmaTable {
     return (pageSizes & -pageSizes) - 1n;
   }
 
-  #isNoRange({ iova, size }: Range): boolean {
-    return size === 0n || ((iova | size) & this.#pageMask) !== 0n || iova + size - 1n > MAX;
+  /** The errno for what is no range of whole pages. */
+  #wrongRange({ iova, size }: Range): string | undefined {
+    if (size === 0n || ((iova | size) & this.#pageMask) !== 0n) return "EINVAL";
+    return iova + size - 1n > MAX ? this.#options.pastTheEnd : undefined;
   }
 
   #insert(mapping: DmaMapping): void {

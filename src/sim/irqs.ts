@@ -127,8 +127,8 @@ export class SoftwareIrqs implements Disposable {
         return { flags, count: this.#spec.msix?.vectors ?? 0 };
       }
       case VFIO_PCI_ERR_IRQ_INDEX: {
-        const isExpress = (this.#spec.configSize ?? 4096) > 256;
-        return isExpress && this.#spec.mediated === undefined
+        const { reportsErrors, mediated } = this.#spec;
+        return reportsErrors !== false && mediated === undefined
           ? { flags: event | VFIO_IRQ_INFO_NORESIZE, count: 1 }
           : undefined;
       }

@@ -94,6 +94,8 @@ export interface PciDeviceSpec {
   readonly hotResetGroup?: string;
   /** False: the host cannot reset the bus or slot. */
   readonly hotResettable?: boolean;
+  /** False: no `VFIO_PCI_ERR_IRQ_INDEX`, as conventional devices before Linux 7 and mediated ones. */
+  readonly reportsErrors?: false;
   /**
    * The UUID of a mediated device: a driver of the host makes it up, so it has no bus to reset and
    * reports no errors. `address` is then its parent's.

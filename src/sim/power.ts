@@ -1,6 +1,7 @@
 /**
- * Whether a software PCI device's memory answers: decoding is on, it is not in D3, and its user has
- * not let it go to low power (`VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY`).
+ * Power of a software PCI device: whether its memory answers (decoding is on, and it is not in D3),
+ * and low power at its user's wish (`VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY`), from which each call
+ * wakes it for as long as the call takes.
  */
 
 import { PCI_CAP_ID_PM, PCI_COMMAND, PCI_COMMAND_MEMORY, PCI_PM_CTRL } from "../abi/pci-regs.ts";
@@ -32,7 +33,7 @@ export class DevicePower {
     const pm = findCapability(config, PCI_CAP_ID_PM);
     const state = pm === undefined ? 0 : config[pm + PCI_PM_CTRL]! & STATE_MASK;
     const decodes = (config[PCI_COMMAND]! & PCI_COMMAND_MEMORY) !== 0;
-    return decodes && state !== D3HOT && !this.#isLow;
+    return decodes && state !== D3HOT;
   }
 
   /** The device was closed, or reset: it has power again. */

@@ -1,7 +1,9 @@
 /** The lab's devices as the software host describes them: what the programs run on. */
 
+import { SoftwareHost } from "../../src/sim/host.ts";
 import type { PciDeviceSpec } from "../../src/sim/pci-spec.ts";
-import type { SubjectName } from "./suite.ts";
+import { nativeSyscalls } from "../../src/sys/native.ts";
+import type { ConformancePlace, SubjectName } from "./suite.ts";
 
 const SPECS: Readonly<Record<SubjectName, Omit<PciDeviceSpec, "address">>> = {
   edu: {
@@ -30,6 +32,21 @@ const SPECS: Readonly<Record<SubjectName, Omit<PciDeviceSpec, "address">>> = {
   },
 };
 
-export function softwareSubject(name: SubjectName): PciDeviceSpec {
-  return { address: "0000:01:00.0", ...SPECS[name] };
+/** Whose answers the software host gives: the newest, or what an older kernel says otherwise. */
+export type LinuxVersion = "7.3" | "6.12";
+
+/** A host with nothing but that device, in group 3. */
+export function softwareHostWith(name: SubjectName, version: LinuxVersion = "7.3"): SoftwareHost {
+  const isOld = version === "6.12";
+  const host = new SoftwareHost(nativeSyscalls(), isOld ? { pastTheEnd: "EINVAL" } : {});
+  const spec = { address: "0000:01:00.0", ...SPECS[name] };
+  const isConventional = spec.configSize === 256;
+  host.addDevice(isOld && isConventional ? { ...spec, reportsErrors: false } : spec, 3);
+  return host;
 }
+
+export const softwarePlace = (subject: SubjectName): ConformancePlace => ({
+  subject,
+  groupNumber: 3,
+  deviceName: "0000:01:00.0",
+});

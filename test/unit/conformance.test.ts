@@ -7,10 +7,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { test } from "node:test";
-import { SoftwareHost } from "../../src/sim/host.ts";
 import { Ledger } from "../../src/sim/ledger.ts";
-import { nativeSyscalls } from "../../src/sys/native.ts";
-import { softwareSubject } from "../conformance/subjects.ts";
+import { softwareHostWith, softwarePlace } from "../conformance/subjects.ts";
 import { runConformance, SUBJECTS, type SubjectName } from "../conformance/suite.ts";
 
 function recorded(subject: SubjectName): string[] {
@@ -22,12 +20,9 @@ function recorded(subject: SubjectName): string[] {
 
 for (const subject of Object.keys(SUBJECTS) as SubjectName[]) {
   test(`the software host's ${subject} answers every program as Linux does, and leaves nothing`, () => {
-    using host = new SoftwareHost(nativeSyscalls());
-    const spec = softwareSubject(subject);
-    host.addDevice(spec, 3);
+    using host = softwareHostWith(subject);
     const ledger = new Ledger(host);
-    const place = { subject, groupNumber: 3, deviceName: spec.address };
-    assert.deepEqual(runConformance(ledger, place), recorded(subject));
+    assert.deepEqual(runConformance(ledger, softwarePlace(subject)), recorded(subject));
     assert.deepEqual(ledger.live(), []);
     assert.deepEqual(host.describe(), []);
   });
