@@ -33,10 +33,20 @@ function notOwned(context: CheckContext, device: HostDevice): HostDevice[] {
   );
 }
 
+/**
+ * Can the kernel reset the function alone? Its list of methods is made when the device appears: a
+ * bus reset stays in it when virtual functions come onto the bus, and is then refused.
+ */
+function resetsAlone(context: CheckContext, device: HostDevice): boolean {
+  const methods = device.resetMethods ?? [];
+  const isBusOnly = methods.length > 0 && methods.every((name) => name === "bus");
+  return device.hasReset !== false && !(isBusOnly && onSameBus(context, device).length > 0);
+}
+
 function resetEvidence(device: HostDevice) {
   const methods = device.resetMethods?.join(" ") ?? "absent";
   return [
-    { path: `${device.path}/reset`, value: "absent" },
+    { path: `${device.path}/reset`, value: device.hasReset === false ? "absent" : "present" },
     { path: `${device.path}/reset_method`, value: methods === "" ? "(empty)" : methods },
   ];
 }
@@ -65,7 +75,7 @@ function noReset(context: CheckContext): CheckOutcome {
 function resetNeedsGroup(context: CheckContext): CheckOutcome {
   const found: Found[] = [];
   for (const device of candidates(context)) {
-    if (device.hasReset !== false || device.parent === undefined) continue;
+    if (resetsAlone(context, device) || device.parent === undefined) continue;
     const others = notOwned(context, device);
     if (others.length === 0) continue;
     found.push({

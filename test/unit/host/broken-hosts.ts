@@ -190,6 +190,14 @@ export const BROKEN: readonly BrokenHost[] = [
     },
   },
   {
+    // The kernel still lists the bus, on which there are others now.
+    code: "RESET_NEEDS_GROUP",
+    breakIt: (host) => {
+      fileOf(GPU, "reset_method", "bus")(host);
+      drive(host, GPU_AUDIO, "snd_hda_intel");
+    },
+  },
+  {
     code: "FLR_BROKEN",
     breakIt: log("vfio-pci 0000:01:00.0: not ready 65535ms after FLR; giving up"),
   },

@@ -42,6 +42,8 @@ export const MESSAGES: readonly Message[] = [
     "No available IOMMU models",
     "Could not open '/dev/vfio/vfio': No such file or directory",
     "failed to open /dev/vfio/vfio: No such file or directory",
+    "failed to open /dev/vfio/{n}: No such file or directory; " +
+      "failed to open /dev/vfio/vfio: No such file or directory",
   ),
   ...message("VFIO_BUILTIN_OPTIONS", "modprobe: FATAL: Module vfio_pci is builtin."),
   ...message("NOIOMMU_MODE", "cannot open /dev/vfio/noiommu-{group}: no-iommu mode is off"),
@@ -60,6 +62,13 @@ export const MESSAGES: readonly Message[] = [
     "NOT_BOUND",
     `error getting device from group {group}: No such device. Verify all devices in group {group} are bound to vfio-<bus> or pci-stub and not already in use`,
     "error getting device from group {group}: Invalid argument",
+    "failed to open /dev/vfio/{group}: No such file or directory",
+  ),
+  ...message("GROUP_AUDIO_LEFT", "In group {group}: 0000:01:00.1 is bound to snd_hda_intel."),
+  ...message(
+    "HOST_CRITICAL",
+    "refused: {bdf} nvme0n1p2 is mounted at /",
+    "refused: {bdf} carries the default route (eth0)",
   ),
   ...message(
     "GROUP_BUSY",
@@ -150,11 +159,13 @@ export const MESSAGES: readonly Message[] = [
     "SRIOV_NO_MMIO",
     "not enough MMIO resources for SR-IOV",
     "sh: echo: write error: Cannot allocate memory",
+    "echo '{n}' > /sys/bus/pci/devices/{bdf}/sriov_numvfs: ENOMEM",
   ),
   ...message(
     "SRIOV_BAD_COUNT",
     "tee: sriov_numvfs: Numerical result out of range",
     "{n} VFs already enabled. Disable before enabling {n} VFs",
+    "{bdf}: has at most {n} VFs",
   ),
   ...message("SRIOV_NO_DRIVER", "Driver doesn't support SRIOV configuration via sysfs"),
   ...message("VF_TOKEN", "VF token required to access device", "Incorrect VF token provided"),
