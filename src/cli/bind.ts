@@ -77,7 +77,7 @@ export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> 
       change.kind !== "modprobe" ||
       changes.findIndex((one) => one.kind === "modprobe" && one.module === change.module) === at,
   );
-  carryOut(parsed, unique, () => {
+  await carryOut(parsed, unique, () => {
     const book = journal();
     for (const device of devices) {
       const entry = entryFor(host, device);

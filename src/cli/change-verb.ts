@@ -3,13 +3,20 @@
  * what they do.
  */
 
-import { applyChanges, type Change, changeText, LiveWriter } from "../host/changes.ts";
+import {
+  applyChanges,
+  type Change,
+  changeText,
+  type HostWriter,
+  LiveWriter,
+} from "../host/changes.ts";
 import type { Host } from "../host/host.ts";
 import { JOURNAL_PATH, Journal } from "../host/journal.ts";
 import { ViaductError } from "../sys/sys-error.ts";
 import type { OptionDefinition } from "./command.ts";
 import { print, printJson } from "./output.ts";
 import type { ParsedCommand } from "./parse-command.ts";
+import { waitingFor } from "./progress.ts";
 
 export const DRY_RUN: OptionDefinition = {
   flags: ["--dry-run"],
@@ -41,17 +48,21 @@ export function journal(): Journal {
  * @param before what must be on disk before the first one
  * @param atLast made after them, also when one of them failed
  */
-export function carryOut(
+export async function carryOut(
   parsed: ParsedCommand,
   changes: readonly Change[],
   before: () => void,
   atLast: readonly Change[] = [],
-): void {
+): Promise<void> {
   const isDry = parsed.has("--dry-run");
   const lines = [...changes, ...atLast].map(changeText);
   if (parsed.has("--json")) printJson({ dryRun: isDry, changes: lines });
   else if (lines.length > 0) print(lines.join("\n"));
   if (isDry || lines.length === 0) return;
   before();
-  applyChanges(new LiveWriter(), changes, atLast);
+  const live = new LiveWriter();
+  const writer: HostWriter = {
+    apply: (change) => waitingFor(changeText(change), live.apply(change)),
+  };
+  await applyChanges(writer, changes, atLast);
 }

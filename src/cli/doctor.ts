@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import { type Diagnosis, diagnose, flat } from "../host/diagnose.ts";
 import { findDevices } from "../host/find-device.ts";
-import { entryOf } from "../host/findings/catalogue.ts";
+import { CATALOGUE, entryOf } from "../host/findings/catalogue.ts";
 import type { Finding } from "../host/findings/finding.ts";
 import type { Host } from "../host/host.ts";
 import { type KernelLog, logOf, logWith, readKernelLog } from "../host/kernel-log.ts";
@@ -19,6 +19,7 @@ import { ROOT_OPTION } from "./open-tree.ts";
 import { parseSize } from "./options.ts";
 import { print, printJson, type Tone, tint } from "./output.ts";
 import type { ParsedCommand } from "./parse-command.ts";
+import { Steps } from "./progress.ts";
 
 export const command: CommandDefinition = {
   name: "doctor",
@@ -82,7 +83,11 @@ export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> 
   const asked = [...new Set(parsed.operands.flatMap((text) => findDevices(host, text)))];
   const log = readLog(parsed, host.tree);
   const roms = probeRoms(parsed, asked);
-  const diagnosis = diagnose({ host, log, asked, roms, guestMemory: guestMemory(parsed) });
+  const context = { host, log, asked, roms, guestMemory: guestMemory(parsed) };
+  const steps = new Steps();
+  const diagnosis = diagnose(context, ({ number, code }) => {
+    steps.next(`checking ${number} of ${CATALOGUE.length}: ${code}`);
+  });
   if (parsed.has("--json")) printJson(diagnosisJson(diagnosis));
   else print(diagnosisText(diagnosis, { quiet: parsed.has("-q"), verbose: parsed.has("-v") }));
   return statusOf(diagnosis, failOn, parsed.has("--strict"));

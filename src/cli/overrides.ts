@@ -66,6 +66,6 @@ export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> 
         ? [{ kind: "remove" as const, path: rulePath(device.address) }]
         : []),
     ]);
-  carryOut(parsed, changes, () => undefined);
+  await carryOut(parsed, changes, () => undefined);
   return EXIT.DONE;
 }

@@ -59,10 +59,10 @@ export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> 
   const list = `${device.path}/reset_method`;
   const reset: Change = { kind: "write", path: `${device.path}/reset`, value: "1" };
   const choose = (value: string): Change => ({ kind: "write", path: list, value });
-  if (method === undefined) carryOut(parsed, [reset], () => undefined);
-  else if (parsed.has("--keep")) carryOut(parsed, [choose(method)], () => undefined);
+  if (method === undefined) await carryOut(parsed, [reset], () => undefined);
+  else if (parsed.has("--keep")) await carryOut(parsed, [choose(method)], () => undefined);
   else {
-    carryOut(parsed, [choose(method), reset], () => undefined, [choose(known.join(" "))]);
+    await carryOut(parsed, [choose(method), reset], () => undefined, [choose(known.join(" "))]);
   }
   return EXIT.DONE;
 }

@@ -67,7 +67,7 @@ export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> 
   const changes = [...devices].flatMap((device) =>
     planRestore(host, device, entries.get(device.address), boot),
   );
-  carryOut(parsed, changes, () => undefined);
+  await carryOut(parsed, changes, () => undefined);
   if (gone.length > 0) process.stderr.write(`Not there any more: ${gone.join(", ")}\n`);
   if (!parsed.has("--dry-run") && entries.size > 0) {
     journal().forget(new Set([...gone, ...[...devices].map((device) => device.address)]));

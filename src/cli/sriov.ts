@@ -62,7 +62,7 @@ export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> 
     .map((address) => host.device(address))
     .filter((vf) => vf !== undefined);
   if (!parsed.has("--force")) checkFree(host, vfs);
-  carryOut(parsed, planVfs(device, Number(number)), () =>
+  await carryOut(parsed, planVfs(device, Number(number)), () =>
     journal().record({ ...entryFor(host, device), vfs: sriov.numVfs ?? 0 }),
   );
   return EXIT.DONE;

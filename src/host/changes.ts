@@ -3,8 +3,10 @@
  * pure; only `apply` touches the host, through a `HostWriter`.
  */
 
-import { spawnSync } from "node:child_process";
-import { closeSync, constants, openSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import { execFile } from "node:child_process";
+import { constants } from "node:fs";
+import { open, rm, writeFile } from "node:fs/promises";
+import { promisify } from "node:util";
 import { ViaductError } from "../sys/sys-error.ts";
 
 export type Change =
@@ -16,45 +18,45 @@ export type Change =
 
 /** What changes a host. Errors carry an errno `code`. */
 export interface HostWriter {
-  apply(change: Change): void;
+  apply(change: Change): void | Promise<void>;
 }
 
-/** The running host. */
+/** The running host. A reset or an unbind can take a minute, so nothing here blocks. */
 export class LiveWriter implements HostWriter {
-  apply(change: Change): void {
+  apply(change: Change): Promise<void> {
     switch (change.kind) {
       case "write":
-        writeAttribute(change.path, change.value);
-        break;
+        return writeAttribute(change.path, change.value);
       case "create":
-        writeFileSync(change.path, change.value);
-        break;
+        return writeFile(change.path, change.value);
       case "remove":
-        rmSync(change.path, { force: true });
-        break;
+        return rm(change.path, { force: true });
       case "modprobe":
-        loadModule(change.module);
-        break;
+        return loadModule(change.module);
     }
   }
 }
 
 /** A sysfs attribute takes its value in one write and is never created. */
-function writeAttribute(path: string, value: string): void {
-  const fd = openSync(path, constants.O_WRONLY);
+async function writeAttribute(path: string, value: string): Promise<void> {
+  const file = await open(path, constants.O_WRONLY);
   try {
-    writeSync(fd, `${value}\n`);
+    await file.write(`${value}\n`);
   } finally {
-    closeSync(fd);
+    await file.close();
   }
 }
 
-function loadModule(module: string): void {
-  const { status, stderr, error } = spawnSync("modprobe", [module], { encoding: "utf8" });
-  if (status === 0) return;
-  throw new ViaductError("VFIO_MISSING", `modprobe ${module}: ${error?.message ?? stderr.trim()}`, {
-    nextStep: "`viaduct doctor` says whether this kernel has VFIO.",
-  });
+async function loadModule(module: string): Promise<void> {
+  try {
+    await promisify(execFile)("modprobe", [module]);
+  } catch (cause) {
+    const { stderr = "", message } = cause as Error & { stderr?: string };
+    throw new ViaductError("VFIO_MISSING", `modprobe ${module}: ${stderr.trim() || message}`, {
+      cause,
+      nextStep: "`viaduct doctor` says whether this kernel has VFIO.",
+    });
+  }
 }
 
 /** The change as a line that a person can type. */
@@ -77,28 +79,28 @@ export function changeText(change: Change): string {
  * @throws {ViaductError} NO_PERMISSION, DEVICE_NOT_FOUND (gone meanwhile), DEVICE_BUSY, REFUSED
  *   codes, with the change that failed
  */
-export function applyChanges(
+export async function applyChanges(
   writer: HostWriter,
   changes: readonly Change[],
   atLast: readonly Change[] = [],
-): void {
+): Promise<void> {
   try {
-    applyAll(writer, changes);
+    await applyAll(writer, changes);
   } catch (error) {
     try {
-      applyAll(writer, atLast);
+      await applyAll(writer, atLast);
     } catch {
       // What failed first is what the user has to know.
     }
     throw error;
   }
-  applyAll(writer, atLast);
+  await applyAll(writer, atLast);
 }
 
-function applyAll(writer: HostWriter, changes: readonly Change[]): void {
+async function applyAll(writer: HostWriter, changes: readonly Change[]): Promise<void> {
   for (const change of changes) {
     try {
-      writer.apply(change);
+      await writer.apply(change);
     } catch (cause) {
       if (cause instanceof ViaductError) throw cause;
       throw refusal(change, cause as NodeJS.ErrnoException);

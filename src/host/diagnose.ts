@@ -27,8 +27,15 @@ export interface Diagnosis {
   readonly first: Finding | undefined;
 }
 
-export function diagnose(context: CheckContext): Diagnosis {
-  const results = CATALOGUE.map((entry) => runCheck(entry, context));
+/** @param onCheck hears of each entry before it is checked */
+export function diagnose(
+  context: CheckContext,
+  onCheck: (entry: CatalogueEntry) => void = () => {},
+): Diagnosis {
+  const results = CATALOGUE.map((entry) => {
+    onCheck(entry);
+    return runCheck(entry, context);
+  });
   const findings = rank(results);
   const first = findings.find((one) => one.severity !== "info" && one.isHarmless !== true);
   return { results, findings, first };

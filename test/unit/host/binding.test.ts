@@ -25,11 +25,13 @@ const OWN = new Map([
   [DISK, "nvme"],
 ]);
 
-function withJournal(run: (journal: Journal, path: string) => void): void {
+async function withJournal(
+  run: (journal: Journal, path: string) => void | Promise<void>,
+): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), "viaduct-journal-"));
   try {
     const path = join(folder, "deep/journal.ndjson");
-    run(new Journal(path), path);
+    await run(new Journal(path), path);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -51,9 +53,9 @@ test("planBind writes the override, unbinds and probes, and never new_id", () =>
   assert.deepEqual(planBind(host, host.device(GPU)!, "vfio-pci", { persist: false }), []);
 });
 
-test("a crash after any change leaves a journal that restore undoes all of", () => {
+test("a crash after any change leaves a journal that restore undoes all of", async () => {
   for (let failAt = 0; failAt <= 3; failAt++) {
-    withJournal((journal) => {
+    await withJournal(async (journal) => {
       const built = healthyHost();
       const before = state(built);
       const host = Host.scan(built.tree());
@@ -61,18 +63,18 @@ test("a crash after any change leaves a journal that restore undoes all of", () 
       journal.record(entryFor(host, device));
       const changes = planBind(host, device, "vfio-pci", { persist: false });
       const bind = () => applyChanges(new PretendKernel(built, OWN, failAt), changes);
-      if (failAt < changes.length) assert.throws(bind, { code: "DEVICE_UNSUPPORTED" });
-      else bind();
+      if (failAt < changes.length) await assert.rejects(bind, { code: "DEVICE_UNSUPPORTED" });
+      else await bind();
       const again = Host.scan(built.tree());
       const entry = journal.entries().get(NIC);
       const back = planRestore(again, again.device(NIC)!, entry, bootOf(again));
-      applyChanges(new PretendKernel(built, OWN), back);
+      await applyChanges(new PretendKernel(built, OWN), back);
       assert.deepEqual(state(built), before, `failed at ${failAt}`);
     });
   }
 });
 
-test("applyChanges makes what comes at last also when a change was refused", () => {
+test("applyChanges makes what comes at last also when a change was refused", async () => {
   const built = healthyHost();
   const list = `${built.folderOf(NIC)}/reset_method`;
   const [choose, back] = ["bus", "flr bus"].map(
@@ -86,12 +88,12 @@ test("applyChanges makes what comes at last also when a change was refused", () 
       failing.apply(change);
     },
   };
-  assert.throws(() => applyChanges(writer, [choose!, reset], [back!]), /reset: ENOTTY/);
+  await assert.rejects(applyChanges(writer, [choose!, reset], [back!]), /reset: ENOTTY/);
   assert.deepEqual(failing.made, [choose, back]);
 });
 
-test("the journal keeps the first state of a device, and survives a cut line", () => {
-  withJournal((journal, path) => {
+test("the journal keeps the first state of a device, and survives a cut line", async () => {
+  await withJournal((journal, path) => {
     const entry = { address: NIC, boot: "b1", driver: "igb", override: null };
     journal.record(entry);
     journal.record({ ...entry, driver: "vfio-pci", override: "vfio-pci" });
