@@ -18,6 +18,7 @@ import type { Board } from "./board.ts";
 import { BRIDGE_PROPERTIES } from "./bridges.ts";
 import type { DeviceOption } from "./device-options.ts";
 import type { MakeFunction } from "./devices.ts";
+import { IGD_LPC_BRIDGE, makeIgdLpcBridge } from "./igd-lpc-bridge.ts";
 
 const DRIVERS: readonly string[] = ["vfio-pci", "vfio-pci-nohotplug"] satisfies VfioPciDriver[];
 
@@ -81,9 +82,10 @@ export class VfioDevices implements Disposable {
 
   /** @throws {ViaductError} PROPERTY for a driver that is not there */
   readonly make: MakeFunction = (option: DeviceOption, place) => {
+    if (option.driver === IGD_LPC_BRIDGE) return makeIgdLpcBridge(option, place);
     if (!DRIVERS.includes(option.driver)) {
       throw new ViaductError("PROPERTY", `There is no device ${option.driver}`, {
-        nextStep: `Devices: ${[...BRIDGE_PROPERTIES.keys(), ...DRIVERS].join(", ")}.`,
+        nextStep: `Devices: ${[...BRIDGE_PROPERTIES.keys(), ...DRIVERS, IGD_LPC_BRIDGE].join(", ")}.`,
       });
     }
     const driver = option.driver as VfioPciDriver;

@@ -99,6 +99,7 @@ test("spec I9: the LPC bridge is made when there is none, and gets five fields",
 test("spec I9: a dummy bridge that is there is used, another device is in the way", () => {
   using machine = machineWith({}, "i440fx");
   using bridge = IgdLpcBridge.create(machine.bus, devfnOf(0x1f));
+  machine.bus.attach(bridge);
   using _fn = machine.assign({ "x-igd-lpc": "on" });
   assert.equal(bridge.readConfig(0x02, 2), 0xa145);
   using other = machineWith({}, "i440fx");

@@ -39,14 +39,17 @@ const HOST_WORDS = [PCI_REVISION_ID, PCI_SUBSYSTEM_VENDOR_ID, PCI_SUBSYSTEM_ID];
 
 /** A bridge that is only looked at (`vfio-pci-igd-lpc-bridge`). */
 export class IgdLpcBridge extends PciFunction {
-  /** @throws {ViaductError} PROPERTY at any other place than 1f.0 of the root bus */
-  static create(bus: PciBus, devfn: number): IgdLpcBridge {
+  /**
+   * The caller attaches it.
+   * @throws {ViaductError} PROPERTY at any other place than 1f.0 of the root bus
+   */
+  static create(bus: PciBus, devfn: number, multifunction = false): IgdLpcBridge {
     if (!bus.isRoot || devfn !== LPC_DEVFN) {
       throw new ViaductError("PROPERTY", "VFIO dummy ISA/LPC bridge must have address 1f.0");
     }
-    const bridge = new IgdLpcBridge({ name: "igd lpc bridge", bus, devfn, configSize: 256 });
+    const name = "igd lpc bridge";
+    const bridge = new IgdLpcBridge({ name, bus, devfn, configSize: 256, multifunction });
     identify(bridge, { vendor: VENDOR_INTEL, device: 0, classCode: CLASS_BRIDGE_ISA });
-    bus.attach(bridge);
     return bridge;
   }
 }
@@ -67,7 +70,11 @@ export function showBridgeIds(
   if (!hostBridge) {
     throw new ViaductError("DEVICE_UNSUPPORTED", "the guest has no host bridge to show as IGD's");
   }
-  const lpcBridge = bus.get(LPC_DEVFN) ?? owner.own(IgdLpcBridge.create(bus, LPC_DEVFN));
+  let lpcBridge = bus.get(LPC_DEVFN);
+  if (!lpcBridge) {
+    lpcBridge = owner.own(IgdLpcBridge.create(bus, LPC_DEVFN));
+    bus.attach(lpcBridge);
+  }
   copyWords(fn, regions.lpc, lpcBridge, LPC_WORDS);
   trace.vfio_pci_igd_lpc_bridge_enabled.emit({ name });
   copyWords(fn, regions.host, hostBridge, HOST_WORDS);
