@@ -11,6 +11,7 @@ import { type GuestRunOptions, viaductCommand } from "../../lab/guest-run.ts";
 import { NpmClient } from "../unit/qmp/npm-client.ts";
 
 const STEP_MS = 90_000;
+const BOOT_MS = 200_000;
 const SOCKET = "/tmp/viaduct-qmp";
 
 /** What the guest does: what is typed on its console. */
@@ -30,11 +31,13 @@ gone() { until_true "[ ! -e $(function_in $1) ]" && say "gone $1"; }
 # Lets go at once of what is asked for: the kernel waits five seconds for a second press.
 hurry() {
   cat /dev/kmsg | while read -r line; do
-    case "$line" in *Slot*utton*press*off*)
-      slot=\${line#*Slot(}; echo 0 >/sys/bus/pci/slots/\${slot%%)*}/power ;;
+    case "$line" in *Slot*utton*press*off* | *Slot*off*utton*press*)
+      slot=\${line#*Slot(}; echo 0 >/sys/bus/pci/slots/\${slot%%)*}/power & ;;
     esac
   done &
 }
+# What the kernel said of slots and disks.
+kernel_log() { dmesg | grep -E 'pciehp|pcieport|pci 0|nvme|AER' | tail -40; say logged; }
 say ready
 while read -r line; do eval "$line"; done
 `;
@@ -56,11 +59,9 @@ export class ControlledGuest implements AsyncDisposable {
     this.#process = spawn(program!, args, { stdio: ["pipe", "pipe", "pipe"] });
     this.#process.stdout!.on("data", (bytes) => {
       this.#console += String(bytes);
-      if (process.env["VERBOSE"]) process.stderr.write(bytes);
     });
     this.#process.stderr!.on("data", (bytes) => {
       this.#stderr += String(bytes);
-      if (process.env["VERBOSE"]) process.stderr.write(bytes);
     });
     this.ended = new Promise((resolve) => {
       this.#process.once("exit", (status) => resolve(status ?? 255));
@@ -74,7 +75,7 @@ export class ControlledGuest implements AsyncDisposable {
   ): Promise<ControlledGuest> {
     const guest = new ControlledGuest(options);
     try {
-      await guest.says("ready");
+      await guest.says("ready", BOOT_MS);
       guest.#client = await NpmClient.connect(SOCKET, events);
       return guest;
     } catch (error) {
@@ -103,7 +104,8 @@ export class ControlledGuest implements AsyncDisposable {
   async says(start: string, limitMs = STEP_MS): Promise<string> {
     const deadline = Date.now() + limitMs;
     for (;;) {
-      const lines = guestLines(this.#console);
+      // A line that has not ended is not said yet.
+      const lines = guestLines(this.#console.slice(0, this.#console.lastIndexOf("\n") + 1));
       const at = lines.findIndex((line, index) => index >= this.#taken && line.startsWith(start));
       if (at >= 0) {
         this.#taken = at + 1;
@@ -128,8 +130,21 @@ export class ControlledGuest implements AsyncDisposable {
     return [
       ...descriptors.map((target) => `fd ${target}`),
       ...devices.map((line) => `map ${line.split(/\s+/).slice(5).join(" ")}`),
-      ...status.filter((line) => /^(VmLck|VmPin|Threads):/.test(line)),
+      ...status.filter((line) => /^(VmLck|VmPin):/.test(line)),
     ].sort();
+  }
+
+  /** Runs `act`; what it throws gets the guest's kernel log and console. */
+  async explaining<T>(act: () => Promise<T>): Promise<T> {
+    try {
+      return await act();
+    } catch (error) {
+      this.type("kernel_log");
+      await this.says("logged").catch(() => {});
+      throw new Error(`${(error as Error).message}\n${this.#console.slice(-5000)}`, {
+        cause: error,
+      });
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -16,19 +16,17 @@ import { COMMANDED } from "./controlled-guest.ts";
 import type { HotPlugRequest } from "./hot-plug-inside.ts";
 import { hostState, kernelIsWell } from "./l1-state.ts";
 
-const INSIDE = resolve(import.meta.dirname, "hot-plug-inside.js");
 const READ_BYTES = 4 * 65536;
 const DEVICES = 4;
 /** `VIADUCT_HOT_PLUG_CYCLES=200` runs as many cycles as are promised; fewer show the same. */
-const CYCLES = Number(process.env["VIADUCT_HOT_PLUG_CYCLES"] ?? 40);
-const KERNEL = (process.env["VIADUCT_HOT_PLUG_KERNEL"] ?? "lab") as KernelName;
+const CYCLES = Number(process.env["VIADUCT_HOT_PLUG_CYCLES"] ?? 20);
 
 let l1: L1;
 let disks: ScratchDisk[];
 let devices: string[];
 
 before(async () => {
-  l1 = await L1.start({ memoryMib: 3072, cpus: 2, kernel: KERNEL });
+  l1 = await L1.start({ memoryMib: 2048, cpus: 2 });
   disks = [];
   devices = [];
   for (let at = 0; at < DEVICES; at++) {
@@ -44,36 +42,40 @@ after(async () => {
   for (const disk of disks ?? []) disk[Symbol.dispose]();
 });
 
-test(`${CYCLES} cycles of real disks, a removal by the host, the power button`, async () => {
-  const lab = await kernel(KERNEL);
+async function guestOptions(name: KernelName, ...drivers: string[]) {
+  const { bzImage, ...rest } = await kernel(name);
+  const initrd = await guestInitrd({ bzImage, ...rest }, { drivers, script: COMMANDED });
+  return { bzImage, initrd, append: GUEST_PARAMETERS, memory: "256M" };
+}
+
+/** Runs a program inside L1. @returns what it printed */
+async function inside(program: string, request: unknown, timeoutMs: number): Promise<string> {
+  const path = resolve(import.meta.dirname, program);
+  const { status, stdout, stderr } = await l1.run(["node", path, JSON.stringify(request)], {
+    timeoutMs,
+  });
+  assert.equal(status, 0, stdout.slice(-3000) + stderr);
+  return stdout;
+}
+
+test(`${CYCLES} cycles of real disks and a removal by the host leave nothing behind`, async () => {
   const state = await hostState(l1);
-  const request: HotPlugRequest = {
-    guest: {
-      bzImage: lab.bzImage,
-      initrd: await guestInitrd(lab, { drivers: ["nvme"], script: COMMANDED }),
-      append: GUEST_PARAMETERS,
-      memory: "256M",
-    },
-    devices,
-    rounds: Math.ceil(CYCLES / DEVICES),
-  };
-  const result = await l1.run(["node", INSIDE, JSON.stringify(request)], { timeoutMs: 550_000 });
-  assert.equal(result.status, 0, result.stdout.slice(-3000) + result.stderr);
-  const seen = result.stdout.trim().split("\n");
-  const all = seen.map((line) => JSON.parse(line) as { what: string; value: unknown });
+  const rounds = Math.ceil(CYCLES / DEVICES);
+  const request: HotPlugRequest = { guest: await guestOptions("lab", "nvme"), devices, rounds };
+  const printed = (await inside("hot-plug-inside.js", request, 550_000)).trim().split("\n");
+  const all = printed.map((line) => JSON.parse(line) as { what: string; value: unknown });
   const of = (what: string) => all.filter((line) => line.what === what).map(({ value }) => value);
-  console.log(result.stdout);
   assert.deepEqual(of("status"), [{ running: true, status: "running" }]);
   const sums = disks.map(({ path }) =>
     createHash("sha256").update(readFileSync(path).subarray(0, READ_BYTES)).digest("hex"),
   );
   const reads = of("read") as string[][];
-  assert.equal(reads.flat().length, (request.rounds + 1) * DEVICES + 1);
+  assert.equal(reads.flat().length, (rounds + 1) * DEVICES + 1);
   for (const read of reads) assert.deepEqual(read, sums.slice(0, read.length));
   assert.deepEqual(of("holdings after"), of("holdings before"));
   assert.deepEqual(of("removed"), [{ there: false }]);
-  assert.match(String(of("button before")), /^0 /);
-  assert.match(String(of("button after")), /^1 /);
+  const stderr = String(of("stderr"));
+  assert.match(stderr, /The host wants the device back: the guest was asked to let go of it/);
   assert.deepEqual([of("exit"), of("socket")], [[0], [false]]);
   await l1.bindVfio(devices[0]!);
   assert.equal(await hostState(l1), state);

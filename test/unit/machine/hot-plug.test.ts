@@ -9,6 +9,9 @@ import { StillMachine } from "./still-machine.ts";
 
 const CYCLES = 200;
 const DEVICE = "0000:01:00.0";
+const VECTORS = 8;
+/** GSIs below are the I/O APIC's pins. */
+const FIRST_MSI_GSI = 24;
 
 test(`HotPlug on KVM: ${CYCLES} cycles leave no memory slot, route, descriptor or map`, {
   skip,
@@ -20,7 +23,7 @@ test(`HotPlug on KVM: ${CYCLES} cycles leave no memory slot, route, descriptor o
       ports: [{ id: "rp0", addr: "1" }],
       devices: [],
     });
-    machine.host.addDevice(msixTestSpec(DEVICE), 7);
+    machine.host.addDevice(msixTestSpec(DEVICE, { vectors: VECTORS }), 7);
     const { board, devices, ledger, slots, vfio } = machine;
     const deleted: string[] = [];
     const hotPlug = new HotPlug(devices, {
@@ -48,13 +51,11 @@ test(`HotPlug on KVM: ${CYCLES} cycles leave no memory slot, route, descriptor o
     const before = slots.count;
     assert.ok(cycle() > before, "the device's BARs are memory slots");
     const after = held();
-    const routes = board.platform.msiRoutes.add({ address: 0xfee0_0000n, data: 0 }, 0)!;
-    board.platform.msiRoutes.release(routes);
     for (let i = 1; i < CYCLES; i++) cycle();
     assert.deepEqual(held(), after);
     assert.equal(deleted.length, CYCLES);
-    const again = board.platform.msiRoutes.add({ address: 0xfee0_0000n, data: 0 }, 0)!;
-    assert.equal(again, routes, "every route was released");
+    const next = board.platform.msiRoutes.add({ address: 0xfee0_0000n, data: 0 }, 0)!;
+    assert.ok(next < FIRST_MSI_GSI + VECTORS, `GSI ${next}: not every route was released`);
     assert.deepEqual([machine.events, machine.refusals], [[], []]);
   }
 });

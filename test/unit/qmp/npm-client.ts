@@ -1,5 +1,6 @@
 /** The QMP client from npm with promises in the place of callbacks, and the events it saw. */
 
+import { setTimeout as delay } from "node:timers/promises";
 import QMP from "qemu-qmp";
 
 export class NpmClient implements Disposable {
@@ -33,9 +34,12 @@ export class NpmClient implements Disposable {
   }
 
   /** Resolves when the event has come `count` times in all. */
-  async event(name: string, count = 1): Promise<void> {
-    while (this.seen.filter((each) => each === name).length < count) {
-      await new Promise<void>((resolve) => this.#qmp.once(name, () => resolve()));
+  async event(name: string, count = 1, limitMs = 90_000): Promise<void> {
+    const deadline = Date.now() + limitMs;
+    const times = () => this.seen.filter((each) => each === name).length;
+    while (times() < count) {
+      if (Date.now() > deadline) throw new Error(`${name} came ${times()} times, not ${count}`);
+      await delay(10);
     }
   }
 
