@@ -8,6 +8,7 @@
  *     main     ...........| doorbell, answer in run page, wake  | ...
  */
 
+import { check } from "../sys/sys-error.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 
 /** Indices of the shared words. */
@@ -71,21 +72,27 @@ export class Mailbox {
     return Atomics.load(this.#words, EPOCH);
   }
 
-  /** Reports the pause that `epoch` asked for and sleeps until the next command. */
+  /**
+   * Reports the pause that `epoch` asked for and sleeps until the next command.
+   * @throws {SysError} nobody would learn of it
+   */
   pauseUntilNext(epoch: number, sys: Syscalls, doorbell: number): void {
     Atomics.store(this.#words, PAUSED_EPOCH, epoch);
     this.setState(STATE_PAUSED);
-    sys.write(doorbell, ONE);
+    check(sys.write(doorbell, ONE), "ring the doorbell");
     Atomics.wait(this.#words, EPOCH, epoch);
   }
 
-  /** Posts the exit in the run page and sleeps until it is answered, or the thread must stop. */
+  /**
+   * Posts the exit in the run page and sleeps until it is answered, or the thread must stop.
+   * @throws {SysError} the answer would never come
+   */
   post(sys: Syscalls, doorbell: number, start: number, runErrno = 0): void {
     const words = this.#words;
     words[START] = start;
     words[RUN_ERRNO] = runErrno;
     Atomics.store(words, MAILBOX, MAILBOX_POSTED);
-    sys.write(doorbell, ONE);
+    check(sys.write(doorbell, ONE), "ring the doorbell");
     // Who gives the command to stop looks at MAILBOX after it, and we at the command after MAILBOX:
     // one of the two sees the other, so that nobody sleeps for ever.
     while (Atomics.load(words, MAILBOX) === MAILBOX_POSTED && this.command !== COMMAND_STOP) {

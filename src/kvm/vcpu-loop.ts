@@ -19,6 +19,7 @@ import {
   KVM_EXIT_SYSTEM_EVENT,
   KVM_RUN,
 } from "../abi/kvm-exit.ts";
+import { check } from "../sys/sys-error.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import { EXIT_KINDS, type ExitKind, VcpuExitCounters } from "./exit-counters.ts";
 import { ANSWERED, answerInThread, type InThreadExits } from "./exit-handler.ts";
@@ -52,7 +53,7 @@ export function runVcpuThread(
   const mailbox = new Mailbox(given.mailboxes, given.index);
   try {
     const loop = new VcpuLoop(sys, given, mailbox, makeExits(shared, given.id));
-    mailbox.begin(sys.gettid());
+    mailbox.begin(check(sys.gettid(), "gettid"));
     loop.run();
   } finally {
     mailbox.setState(STATE_ENDED);
