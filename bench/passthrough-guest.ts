@@ -3,7 +3,6 @@
  * L1, watched by `guest-watch.c`.
  */
 
-import { readFileSync } from "node:fs";
 import { GUEST_PARAMETERS, guestInitrd } from "../lab/guest.ts";
 import { type GuestRunOptions, qemuCommandInside, viaductCommand } from "../lab/guest-run.ts";
 import type { Kernel } from "../lab/kernel.ts";
@@ -11,8 +10,7 @@ import type { L1 } from "../lab/l1.ts";
 import { ViaductError } from "../src/sys/sys-error.ts";
 import { compiled } from "./compiled.ts";
 import { type GuestFigures, readFigures } from "./guest-figures.ts";
-
-export type Monitor = "viaduct" | "qemu";
+import { type Monitor, processorMs } from "./guest-turns.ts";
 
 export const RAM_MIB = 512;
 const LIMIT_MS = 600_000;
@@ -20,30 +18,20 @@ const SIGUSR2 = 12;
 /** In L1. */
 const EVENTS = "/tmp/events.ndjson";
 
-/** How many reads each part of the job makes. */
-export const READS = { sequential: 512, random: 2000, counted: 2000 } as const;
-export const SEQUENTIAL_BLOCK = 131_072;
-export const RANDOM_BLOCK = 4096;
+/** How many reads are counted. */
+export const READS_COUNTED = 2000;
 
-/**
- * Each pattern runs three times, the first to warm up. The counted part prints nothing, so that no
- * exit of the serial port is among what is counted.
- */
+/** The counted part prints nothing, so that no exit of the serial port is among what is counted. */
 const JOB = `
 wait_for /dev/nvme0n1
 disk=/dev/nvme0n1
-nvme-io $disk sequential ${SEQUENTIAL_BLOCK} 64 >/dev/null
-nvme-io $disk random ${RANDOM_BLOCK} 200 >/dev/null
-for seed in 11 12 13; do
-  say "$(nvme-io $disk sequential ${SEQUENTIAL_BLOCK} ${READS.sequential})"
-  say "$(nvme-io $disk random ${RANDOM_BLOCK} ${READS.random} $seed)"
-done
+nvme-io $disk random 4096 200 >/dev/null
 sleep 0.3
 say "mark memory"
 sleep 1
 say "mark count"
 sleep 1
-nvme-io $disk random ${RANDOM_BLOCK} ${READS.counted} 14 >/dev/null
+nvme-io $disk random 4096 ${READS_COUNTED} 14 >/dev/null
 sleep 0.7
 say "done"
 `;
@@ -71,14 +59,6 @@ export interface WatchedGuest {
 export interface Work {
   readonly line: string;
   readonly ms: number;
-}
-
-/** User and system time of a process, proc(5) stat 14 and 15, in ticks of 10 ms. */
-function processorMs(pid: number): number {
-  const fields = readFileSync(`/proc/${pid}/stat`, "utf8")
-    .replace(/^.*\) /, "")
-    .split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * 10;
 }
 
 /** What every guest of one benchmark shares. */

@@ -3,7 +3,7 @@
 import type { MapFigures } from "./map-dma.ts";
 import type { Compared, Counts, ExitFigures, Summary } from "./passthrough-report.ts";
 
-type Row = readonly (string | number)[];
+export type Row = readonly (string | number)[];
 
 function cell(value: string | number): string {
   if (typeof value === "string") return value;
@@ -12,7 +12,7 @@ function cell(value: string | number): string {
 }
 
 /** The first column to the left, the others to the right. */
-function table(head: Row, rows: readonly Row[]): string {
+export function table(head: Row, rows: readonly Row[]): string {
   const cells = [head, ...rows].map((row) => row.map(cell));
   const widths = cells[0]!.map((_, at) => Math.max(...cells.map((row) => row[at]!.length)));
   const line = (row: readonly string[]) => {
@@ -29,13 +29,15 @@ function table(head: Row, rows: readonly Row[]): string {
 
 function comparison(rows: readonly Compared[]): string {
   return table(
-    ["", "unit", "Viaduct", "QEMU", "ratio"],
-    rows.map(({ what, unit, viaduct, qemu, ratio }) => [
+    ["", "unit", "Viaduct", "QEMU", "ratio", "quartiles", "pairs"],
+    rows.map(({ what, unit, viaduct, qemu, ratio, low, high, pairs }) => [
       what,
       unit,
       viaduct,
       qemu,
       ratio.toFixed(2),
+      `${low.toFixed(2)} to ${high.toFixed(2)}`,
+      pairs,
     ]),
   );
 }
@@ -79,7 +81,7 @@ export function tables(result: Summary): string {
         ...Object.entries(where).map(
           ([name, value]): Row => [name, typeof value === "string" ? value : JSON.stringify(value)],
         ),
-        ["rounds", rounds],
+        ["boots of each", rounds],
       ],
     ),
     `Boot\n\n${comparison([boot, bootWork, coldBoot])}`,

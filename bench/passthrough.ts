@@ -21,18 +21,21 @@ import {
 import { cpus, loadavg, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { kernel, labKernelIsBuilt } from "../lab/kernel.ts";
+import { type KernelName, kernel } from "../lab/kernel.ts";
 import { L1 } from "../lab/l1.ts";
 import { progress } from "../lab/progress.ts";
+import type { Monitor } from "./guest-turns.ts";
+import { kernelToMeasure } from "./lab-kernel.ts";
 import { measureMapping } from "./map-dma.ts";
 import { GuestBench, type WatchedGuest } from "./passthrough-guest.ts";
-import { type Measured, summary } from "./passthrough-report.ts";
+import { measureReads } from "./passthrough-reads.ts";
+import { type Measured, type Pair, summary } from "./passthrough-report.ts";
 import { tables } from "./passthrough-tables.ts";
 
 const DISK_BYTES = 256 * 2 ** 20;
 
 async function measureGuests(
-  name: "lab" | "debian",
+  name: KernelName,
   disk: string,
   rounds: number,
 ): Promise<Pick<Measured, "cold" | "rounds">> {
@@ -41,30 +44,31 @@ async function measureGuests(
   const bdf = await l1.plug("nvme", { drive, serial: "bench" });
   await l1.bindVfio(bdf);
   const bench = await GuestBench.create(l1, await kernel(name), bdf);
-  const pair = async (what: string) => {
-    const viaduct = await run(bench, "viaduct", what);
-    const qemu = await run(bench, "qemu", what);
-    return { viaduct, qemu };
+  const pair = async (what: string, first: Monitor = "viaduct") => {
+    const guests: Partial<Record<Monitor, WatchedGuest>> = {};
+    for (const monitor of [first, first === "viaduct" ? "qemu" : "viaduct"] as const)
+      guests[monitor] = await run(bench, monitor, what);
+    return guests as Pair;
   };
   // The first of each reads its program through 9p; afterwards L1 has it in its page cache.
   const cold = await pair("cold");
   const measured = [];
-  for (let round = 1; round <= rounds; round++) measured.push(await pair(`${round} of ${rounds}`));
+  for (let round = 1; round <= rounds; round++) {
+    // A B B A: what drifts falls on both alike.
+    const first = round % 2 === 0 ? "qemu" : "viaduct";
+    measured.push(await pair(`boot ${round} of ${rounds}`, first));
+  }
   return { cold, rounds: measured };
 }
 
-async function run(
-  bench: GuestBench,
-  monitor: "viaduct" | "qemu",
-  what: string,
-): Promise<WatchedGuest> {
+async function run(bench: GuestBench, monitor: Monitor, what: string): Promise<WatchedGuest> {
   const guest = await bench.run(monitor);
   progress(`${what}: ${monitor}: up after ${guest.figures.upMs.toFixed(0)} ms`);
   return guest;
 }
 
 /** Minutes of guests are not to be lost because this part failed. */
-async function mappingOrNote(name: "lab" | "debian", disk: string) {
+async function mappingOrNote(name: KernelName, disk: string) {
   try {
     return await measureMapping(name, disk);
   } catch (error) {
@@ -82,15 +86,16 @@ function replaceResults(path: string, text: string): void {
 async function main(): Promise<void> {
   const { values } = parseArgs({
     options: {
-      rounds: { type: "string", default: "5" },
+      rounds: { type: "string", default: "6" },
+      "read-pairs": { type: "string", default: "4" },
+      "read-rounds": { type: "string", default: "5" },
       kernel: { type: "string" },
       json: { type: "string" },
       results: { type: "string" },
       "no-map": { type: "boolean", default: false },
     },
   });
-  const wanted = values.kernel === "lab" || values.kernel === "debian" ? values.kernel : undefined;
-  const name = wanted ?? ((await labKernelIsBuilt()) ? "lab" : "debian");
+  const name = await kernelToMeasure(values.kernel);
   const folder = mkdtempSync(join(tmpdir(), "viaduct-bench-"));
   try {
     const disk = join(folder, "nvme.img");
@@ -98,6 +103,12 @@ async function main(): Promise<void> {
     ftruncateSync(fd, DISK_BYTES);
     closeSync(fd);
     const load = loadavg()[0]!;
+    const reads = await measureReads({
+      kernel: name,
+      disk,
+      pairs: Number(values["read-pairs"]),
+      rounds: Number(values["read-rounds"]),
+    });
     const guests = await measureGuests(name, disk, Number(values.rounds));
     const mapping = values["no-map"] ? undefined : await mappingOrNote(name, disk);
     const release = (await kernel(name)).release;
@@ -108,7 +119,7 @@ async function main(): Promise<void> {
       kernel: release,
       loadAverage: { before: load, after: loadavg()[0]! },
     };
-    const result = summary({ ...guests, where, mapping });
+    const result = summary({ ...guests, where, reads, mapping });
     const text = tables(result);
     process.stdout.write(text);
     if (values.results !== undefined) replaceResults(values.results, text);

@@ -5,6 +5,7 @@ const BENCHMARKS: Readonly<Record<string, () => Promise<unknown>>> = {
   exits: () => import("./exits.ts"),
   passthrough: () => import("./passthrough.ts"),
   trace: () => import("./trace.ts"),
+  "slow-path": () => import("./slow-path.ts"),
 };
 
 const [name = ""] = process.argv.splice(2, 1);
