@@ -36,7 +36,7 @@ export async function saveSnapshot(qmp: Qmp, path: string): Promise<void> {
 export async function snapshotPath(machine: L1Machine): Promise<string> {
   return cached(`snapshots/${machine.key}`, async (scratch) => {
     progress("booting L1 once, for its snapshot");
-    const { L1 } = await import("./l1.ts");
-    await L1.makeSnapshot(machine, scratch);
+    const { EmulatedL1 } = await import("./emulated-l1.ts");
+    await EmulatedL1.makeSnapshot(machine, scratch);
   });
 }

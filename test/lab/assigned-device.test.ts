@@ -9,7 +9,8 @@ import { GUEST_PARAMETERS, guestInitrd, guestLines } from "../../lab/guest.ts";
 import { JOBS } from "../../lab/guest-jobs.ts";
 import { type GuestRun, runViaduct, said, viaductCommand } from "../../lab/guest-run.ts";
 import { type Kernel, kernel } from "../../lab/kernel.ts";
-import { L1, quote } from "../../lab/l1.ts";
+import { L1 } from "../../lab/l1.ts";
+import { quote } from "../../lab/quote.ts";
 import { ScratchDisk } from "../../lab/scratch-disk.ts";
 
 const limit = { timeout: 600_000 };
