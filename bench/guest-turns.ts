@@ -16,7 +16,6 @@ export type Monitor = "viaduct" | "qemu";
 
 /** The end of a guest's job: answers each line typed on its console with what that command prints. */
 export const ANSWER_COMMANDS = `
-stty -echo
 say ready
 while read -r command; do say "$($command 2>&1 | tail -n 1)"; done
 `;
