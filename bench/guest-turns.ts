@@ -14,7 +14,7 @@ import { median, type Spread, spread } from "./median.ts";
 
 export type Monitor = "viaduct" | "qemu";
 
-/** The end of a guest's job: answers each line typed on its console with what that command prints. */
+/** The end of a guest's job: answers each command typed on its console with its last line. */
 export const ANSWER_COMMANDS = `
 say ready
 while read -r command; do say "$($command 2>&1 | tail -n 1)"; done

@@ -170,7 +170,9 @@ export class HostMachine implements L1 {
     await this.sh(
       `echo > ${sysfs}/driver_override; ${rebinding(address)}
        for try in $(seq 100); do
-         disk=$(ls ${sysfs}/nvme/nvme*/ 2>/dev/null | sed -nE 's/^(nvme[0-9]+)(c[0-9]+)?(n[0-9]+)$/\\1\\3/p' | head -n 1)
+         # With multipath the controller's own name of it has a "c" part.
+         disk=$(ls ${sysfs}/nvme/nvme*/ 2>/dev/null |
+           sed -nE 's/^(nvme[0-9]+)(c[0-9]+)?(n[0-9]+)$/\\1\\3/p' | head -n 1)
          [ -n "$disk" ] && [ -b /dev/$disk ] && break
          sleep 0.1
        done

@@ -1,6 +1,6 @@
 /**
- * The lab's tests on a machine that has KVM and devices of its own (VIADUCT_LAB=host): L1 plays that
- * machine, and the main job's test runs inside it.
+ * The lab's tests on a machine that has KVM and devices of its own (VIADUCT_LAB=host): L1 plays
+ * that machine, and the main job's test runs inside it.
  */
 
 import assert from "node:assert/strict";
