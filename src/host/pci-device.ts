@@ -239,6 +239,7 @@ export class HostDevice {
   private readSriov(): SriovRole | undefined {
     const pf = this.tree.linkName(`${this.path}/physfn`);
     if (pf !== undefined) return { role: "vf", relatives: [pf] };
+    if (!this.tree.exists(`${this.path}/sriov_totalvfs`)) return undefined;
     const total = this.number("sriov_totalvfs");
     if (total === undefined) return undefined;
     const numVfs = this.number("sriov_numvfs") ?? 0;

@@ -5,6 +5,7 @@
 
 import {
   closeSync,
+  existsSync,
   lstatSync,
   openSync,
   readdirSync,
@@ -31,6 +32,8 @@ export interface TreeSource {
   names(path: string): string[];
   link(path: string): string;
   status(path: string): FileStatus;
+  /** Is there such a thing, and may it be known? Throws nothing. */
+  exists(path: string): boolean;
 }
 
 /** A tree on disk; `root` is "" for the running host. */
@@ -70,6 +73,10 @@ export class DiskSource implements TreeSource {
 
   link(path: string): string {
     return readlinkSync(this.place(path));
+  }
+
+  exists(path: string): boolean {
+    return existsSync(this.place(path));
   }
 
   status(path: string): FileStatus {
@@ -159,6 +166,16 @@ export class MemorySource implements TreeSource {
     if (entry?.kind === "link") return entry.target;
     if (entry === undefined) throw failure("ENOENT", path);
     throw failure("EINVAL", path);
+  }
+
+  exists(path: string): boolean {
+    try {
+      const at = this.resolve(path);
+      return this.folders.has(at) || this.entries.has(at);
+    } catch {
+      // A loop of links leads nowhere.
+      return false;
+    }
   }
 
   status(path: string): FileStatus {

@@ -97,6 +97,11 @@ export class HostTree {
     return this.attempt(path, () => this.source.status(path));
   }
 
+  /** For what most hosts lack: an absent file costs no exception here. */
+  exists(path: string): boolean {
+    return this.source.exists(path);
+  }
+
   has(path: string): boolean {
     return this.status(path).value !== undefined;
   }

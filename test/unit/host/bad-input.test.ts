@@ -105,7 +105,9 @@ function failingFrom(inner: TreeSource, calls: number, code: string): TreeSource
       const member: unknown = Reflect.get(target, key, target);
       if (typeof member !== "function") return member;
       return (...args: unknown[]) => {
-        if (left-- <= 0) throw Object.assign(new Error(code), { code });
+        const isOver = left-- <= 0;
+        if (isOver && key === "exists") return false;
+        if (isOver) throw Object.assign(new Error(code), { code });
         return (member as (...args: unknown[]) => unknown).apply(target, args);
       };
     },
