@@ -79,7 +79,7 @@ export class AssignedMsix {
     this.#tearDown();
     attempt(fn.guestReport, fn.name, () => fn.interrupts.intx.enable());
     this.#pending.clear();
-    this.#setPbaTrap(false);
+    if (this.capability.pbaRegion.enabled) this.#setPbaTrap(false);
     trace.vfio_msix_disable.emit({ name: fn.name });
   }
 
@@ -150,7 +150,6 @@ export class AssignedMsix {
   }
 
   #setPbaTrap(enabled: boolean): void {
-    if (this.capability.pbaRegion.enabled === enabled) return;
     this.capability.setPbaTrapEnabled(enabled);
     const point = enabled ? trace.vfio_msix_pba_enable : trace.vfio_msix_pba_disable;
     point.emit({ name: this.#fn.name });

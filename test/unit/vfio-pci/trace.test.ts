@@ -171,6 +171,7 @@ test("trace events of interrupts: MSI-X over INTx and back, and a reset", () => 
   assert.deepEqual(recorder.take(), [
     `vfio_msix_enable ${BDF}`,
     `vfio_msix_vector_do_use ${BDF} 1`,
+    `vfio_msix_pba_disable ${BDF}`,
     `vfio_msix_vector_release ${BDF} 1`,
     `vfio_msix_vector_release ${BDF} 1`,
     `vfio_msix_disable ${BDF}`,
