@@ -133,6 +133,8 @@ function decodeBars(
     const isWide = !isIo && field(low, 1, 2) === 2;
     const high = isWide && index + 1 < count ? BigInt(out.u32(0x14 + index * 4)) : 0n;
     const own = BigInt(isIo ? (low & ~3) >>> 0 : (low & ~15) >>> 0) | (high << 32n);
+    // The kernel found no room for it and forgot it; lspci leaves it out then.
+    if (regions !== undefined && known === undefined && own === 0n) continue;
     const address = regions === undefined ? own : start;
     const size = known === undefined ? "" : sizeText(known.size);
     const prefix = `Region ${index}: `;

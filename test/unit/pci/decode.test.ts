@@ -33,6 +33,15 @@ test("a ROM and a BAR that only the kernel knows of are virtual", () => {
   ]);
 });
 
+test("a BAR that the kernel found no room for is left out, as lspci has it", () => {
+  const bytes = new Uint8Array(64);
+  bytes[0x10] = 0x08;
+  const said = (regions?: []) =>
+    decodeConfig(bytes, regions && { regions }).headerLines.filter((line) => /^Region/.test(line));
+  assert.deepEqual(said([]), []);
+  assert.deepEqual(said(), ["Region 0: Memory at <unassigned> (32-bit, prefetchable) [disabled]"]);
+});
+
 test("a chain that loops is cut, and said to loop", () => {
   const bytes = new Uint8Array(256);
   bytes[0x06] = 0x10;
