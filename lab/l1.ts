@@ -13,6 +13,8 @@ export interface L1Options {
   readonly memoryMib?: number;
   readonly cpus?: number;
   readonly iommu?: "intel" | "virtio" | "none";
+  /** Further kernel parameters; each set of them has a snapshot of its own. */
+  readonly parameters?: string;
   /** QEMU `-device` values of devices that cannot be hot-plugged; L1 then boots anew. */
   readonly devices?: readonly string[];
   /** Further QEMU arguments, such as the drives of `devices`; L1 then boots anew. */

@@ -31,6 +31,22 @@ export async function plugNetworkCard(l1: L1, device: string): Promise<string> {
   return l1.plug(device, { netdev });
 }
 
+/**
+ * A root port without a slot: a bus reset below it is one of the bus, and not of a slot, which
+ * Linux makes whoever else is in it.
+ */
+export const SLOTLESS_PORT = {
+  device: "pcie-root-port,id=slotless,bus=pcie.0,addr=0x1b,chassis=31,x-speed=5,hotplug=off",
+  address: "0000:00:1b.0",
+} as const;
+
+/** The network interface of a function, once its driver has made it. */
+export function interfaceOf(l1: L1, address: string): Promise<string> {
+  return l1.sh(`for try in $(seq 300); do
+    ls /sys/bus/pci/devices/${address}/net 2>/dev/null && exit 0; sleep 0.1
+  done; exit 1`);
+}
+
 /** The function that is there from the start below root port `port`. */
 export function coldDevice(l1: L1, port: string): Promise<string> {
   return l1.sh(`basename /sys/bus/pci/devices/${port}/0000:*.0`);
