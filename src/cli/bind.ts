@@ -11,7 +11,7 @@ import { carryOut, checkChangeable, DRY_RUN, FORCE, journal } from "./change-ver
 import { type CommandDefinition, JSON_OPTION } from "./command.ts";
 import { EXIT } from "./exit-status.ts";
 import { ROOT_OPTION } from "./open-tree.ts";
-import type { ParsedCommand } from "./parse-command.ts";
+import { type ParsedCommand, usage } from "./parse-command.ts";
 
 export const command: CommandDefinition = {
   name: "bind",
@@ -68,6 +68,9 @@ export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> 
   }
   const wanted = parsed.value("--driver") ?? "vfio-pci";
   const persist = parsed.has("--persist");
+  if (persist && parsed.has("--nosave")) {
+    throw usage(command, "--persist and --nosave say the opposite of each other");
+  }
   const changes = devices.flatMap((device) => {
     const driver = wanted === "auto" ? vfioDriverFor(host, device) : wanted;
     return planBind(host, device, driver, { persist });

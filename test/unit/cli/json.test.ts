@@ -89,6 +89,11 @@ test("errors are JSON too, and end with the documented status", () => {
   const cases: ReadonlyArray<readonly [number, ...string[]]> = [
     [2, "list", "--wrong"],
     [2, "show"],
+    [2, "sho"],
+    [2, "bind", GPU, "--persist", "--nosave", "--dry-run", "--root", bundle],
+    [2, "doctor", "--fail-on", "sometimes", "--root", bundle],
+    [4, "doctor", "--log", "/nowhere", "--root", bundle],
+    [2, "run"],
     [4, "show", "0000:77:00.0", "--root", bundle],
     [4, "list", "--group", "999", "--root", bundle],
     [4, "doctor", "--root", "/nowhere"],
