@@ -8,6 +8,7 @@ import { quote } from "../../lab/quote.ts";
 import { ScratchDisk } from "../../lab/scratch-disk.ts";
 import { TOPOLOGIES, ZOO, type ZooEntry } from "../../lab/zoo.ts";
 import { configText, decodeConfig } from "../../src/pci/decode.ts";
+import { interfaceOf } from "./l1-state.ts";
 import { lspciLines } from "./lspci-oracle.ts";
 import { madeConfigSpaces } from "./made-config-spaces.ts";
 
@@ -107,7 +108,7 @@ test("viaduct show agrees with lspci -vvv -xxxx on bridges and switches", limit,
 });
 
 const SLOTS = ["00:", ":1c", ".1", "0000:00:1c.0", "*:*:00.1"];
-const IDS = ["8086:", ":10d3", "8086:10d3", "::0604", "::06xx"];
+const IDS = ["8086:", ":10d3", "::0604", "::06xx", ":::01", "1b36:*:0604:00"];
 const FILTERS = [
   ...SLOTS.map((text) => ["-s", text] as const),
   ...IDS.map((text) => ["-d", text] as const),
@@ -120,7 +121,7 @@ test("viaduct list -s and -d select what lspci selects", limit, async () => {
     const run = (command: string) => `${command} ${filter} | cut -d ' ' -f 1 | tr '\\n' ' '; echo`;
     return `${run(brief)}; ${run("node bin/viaduct.js list")}`;
   });
-  const lines = (await l1.sh(script.join("\n"))).split("\n");
+  const lines = (await l1.sh(script.join("\n"))).split("\n").map((line) => line.trim());
   FILTERS.forEach((filter, at) => {
     const [theirs, ours] = lines.slice(at * 2, at * 2 + 2);
     assert.equal(ours, theirs, filter.join(" "));
@@ -147,6 +148,16 @@ for (let first = 0; first < plugged.length; first += AT_ONCE) {
     }
   });
 }
+
+test("viaduct show agrees with lspci on a PF and its VFs", limit, async () => {
+  const before = await devicesOf(l1);
+  const pf = await l1.plug("igb");
+  await interfaceOf(l1, pf);
+  await l1.sh(`echo 2 >/sys/bus/pci/devices/${pf}/sriov_numvfs`);
+  const added = (await devicesOf(l1)).filter((address) => !before.includes(address));
+  assert.equal(added.length, 3);
+  await compare(added);
+});
 
 test("configText says what lspci -vvv says of registers that no device has", async () => {
   const all = [...madeConfigSpaces(7), ...madeConfigSpaces(1234)];

@@ -285,7 +285,7 @@ export const BINDING: readonly CatalogueEntry[] = [
       /error getting device from group \d+/i,
       /Verify all devices in group \d+ are bound to vfio/i,
       /not bound to (?:driver )?vfio/i,
-      /open \/dev\/vfio\/\d+: No such file/i,
+      /open '?\/dev\/vfio\/\d+'?: No such file/i,
     ],
     cause: "VFIO gives out only devices that a VFIO driver has.",
     fix: ["viaduct bind DEVICE"],

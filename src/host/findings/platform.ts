@@ -326,7 +326,7 @@ export const PLATFORM: readonly CatalogueEntry[] = [
     symptoms: [
       /No available IOMMU models/i,
       /\/dev\/vfio\/vfio.*(?:No such file(?: or directory)?|not found|absent)/i,
-      /open \/dev\/vfio\/\d+: No such/i,
+      /open '?\/dev\/vfio\/\d+'?: No such/i,
       /failed to open \/dev\/vfio\/vfio/i,
     ],
     cause: "The module is not loaded, or this kernel was built without it.",

@@ -172,7 +172,7 @@ export const USE: readonly CatalogueEntry[] = [
     title: "The group is in use by another process",
     symptoms: [
       /Cannot open \/dev\/vfio\/\S+: Device or resource busy/i,
-      /open \/dev\/vfio\/\S+.*(?:Device or resource busy|EBUSY)/i,
+      /open '?\/dev\/vfio\/\S+.*(?:Device or resource busy|EBUSY)/i,
       /device is already attached/i,
     ],
     cause: "A group can be opened once: another VM or process has it.",

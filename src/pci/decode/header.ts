@@ -10,6 +10,8 @@ export interface KnownRegion {
   readonly index: number;
   readonly start: bigint;
   readonly size: bigint;
+  readonly kind: "io" | "mem32" | "mem64";
+  readonly prefetchable: boolean;
 }
 
 const COMMAND: FlagTable = {
@@ -129,8 +131,10 @@ function decodeBars(
     const start = known?.start ?? 0n;
     if (low === 0 && known === undefined) continue;
     const isVirtual = raw === 0 && start !== 0n;
-    const isIo = field(low, 0, 1) === 1;
-    const isWide = !isIo && field(low, 1, 2) === 2;
+    // The registers of a virtual function are empty: what its BARs are the kernel has from the PF.
+    const type = isVirtual && known !== undefined ? typeBits(known) : low;
+    const isIo = field(type, 0, 1) === 1;
+    const isWide = !isIo && field(type, 1, 2) === 2;
     const high = isWide && index + 1 < count ? BigInt(out.u32(0x14 + index * 4)) : 0n;
     const own = BigInt(isIo ? (low & ~3) >>> 0 : (low & ~15) >>> 0) | (high << 32n);
     // The kernel found no room for it and forgot it; lspci leaves it out then.
@@ -145,18 +149,23 @@ function decodeBars(
       out.line(`${prefix}I/O ports at ${where}${off}${size}`);
     } else {
       const broken = isWide && index + 1 >= count ? "<invalid-64bit-slot>" : where;
-      const kind = ["32-bit", "low-1M", "64-bit", "type 3"][field(low, 1, 2)];
-      const prefetch = field(low, 3, 1) === 1 ? "" : "non-";
+      const kind = ["32-bit", "low-1M", "64-bit", "type 3"][field(type, 1, 2)];
+      const prefetch = field(type, 3, 1) === 1 ? "" : "non-";
       out.line(`${prefix}Memory at ${broken} (${kind}, ${prefetch}prefetchable)${off}${size}`);
     }
     out.set(`Region ${index}`, {
       kind: isIo ? "io" : isWide ? "mem64" : "mem32",
-      prefetchable: !isIo && field(low, 3, 1) === 1,
+      prefetchable: !isIo && field(type, 3, 1) === 1,
       address: `0x${address.toString(16)}`,
       ...(known === undefined ? {} : { size: `0x${known.size.toString(16)}` }),
     });
     if (isWide) index++;
   }
+}
+
+/** The low bits that a BAR of this kind would have. */
+function typeBits({ kind, prefetchable }: KnownRegion): number {
+  return kind === "io" ? 1 : (kind === "mem64" ? 4 : 0) | (prefetchable ? 8 : 0);
 }
 
 function placeText(address: bigint, own: bigint, isIo: boolean, isOn: boolean): string {

@@ -63,6 +63,7 @@ export const MESSAGES: readonly Message[] = [
     `error getting device from group {group}: No such device. Verify all devices in group {group} are bound to vfio-<bus> or pci-stub and not already in use`,
     "error getting device from group {group}: Invalid argument",
     "failed to open /dev/vfio/{group}: No such file or directory",
+    "Could not open '/dev/vfio/{group}': No such file or directory",
   ),
   ...message("GROUP_AUDIO_LEFT", "In group {group}: 0000:01:00.1 is bound to snd_hda_intel."),
   ...message(
@@ -74,6 +75,7 @@ export const MESSAGES: readonly Message[] = [
     "GROUP_BUSY",
     "Cannot open /dev/vfio/{group}: Device or resource busy",
     "failed to open /dev/vfio/{group}: Device or resource busy",
+    "Could not open '/dev/vfio/{group}': Device or resource busy",
     "device is already attached",
   ),
   ...message(

@@ -20,7 +20,7 @@ test("decodeConfig takes any bytes without an error or an endless chain", () => 
 });
 
 test("a ROM and a BAR that only the kernel knows of are virtual", () => {
-  const region = { kind: "mem32", prefetchable: false } as const;
+  const region = { kind: "mem64", prefetchable: true } as const;
   const { headerLines } = decodeConfig(new Uint8Array(64), {
     regions: [
       { index: 0, start: 0xfe00_0000n, size: 0x4000n, ...region },
@@ -28,7 +28,7 @@ test("a ROM and a BAR that only the kernel knows of are virtual", () => {
     ],
   });
   assert.deepEqual(headerLines.slice(-2), [
-    "Region 0: Memory at fe000000 (32-bit, non-prefetchable) [virtual] [size=16K]",
+    "Region 0: Memory at fe000000 (64-bit, prefetchable) [virtual] [size=16K]",
     "Expansion ROM at fe600000 [virtual] [disabled] [size=256K]",
   ]);
 });
