@@ -103,7 +103,7 @@ case "$1" in
   log) dmesg ;;
   /proc/*/fd) ls -l "$1" ;;
   /dev/*) stat -L -c "mode %04a, uid %u, gid %g" "$1" 2>/dev/null || echo absent ;;
-  *) if [ -L "$1" ]; then basename "$(readlink "$1")"
+  *) if [ -L "$1" ] && [ ! -f "$1" ]; then basename "$(readlink "$1")"
      elif [ -d "$1" ]; then echo $(ls "$1")
      elif [ -e "$1" ]; then cat "$1"
      else echo absent; fi ;;
