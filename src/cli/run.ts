@@ -18,6 +18,8 @@ export { command } from "./run-options.ts";
 export interface RunHost {
   readonly sys: Syscalls;
   readonly tree: HostTree;
+  /** `MachineOptions.vcpuEntry` */
+  readonly vcpuEntry?: URL;
 }
 
 /** @throws {ViaductError} what the host refused; it is then as it was before */
@@ -60,6 +62,7 @@ async function runGuest(options: RunOptions, host?: RunHost): Promise<number> {
   const machine = await Machine.create(host?.sys ?? nativeSyscalls(), {
     ...options,
     ...(host && { tree: host.tree }),
+    ...(host?.vcpuEntry && { vcpuEntry: host.vcpuEntry }),
     serial: serial.sink,
     stayOnError: options.qmp !== undefined,
     onEvent: (event) => {

@@ -60,6 +60,8 @@ export interface MachineOptions extends BootOptions {
   readonly onNote?: (note: string) => void;
   /** The host's files: the running host's, unless told. */
   readonly tree?: HostTree;
+  /** Another module for the vCPUs' threads than `vcpu-entry.ts`: one that makes calls fail. */
+  readonly vcpuEntry?: URL;
 }
 
 interface Parts {
@@ -114,7 +116,7 @@ export class Machine {
     };
     this.#threads = VcpuThreads.create(sys, {
       vcpus,
-      entry: new URL("./vcpu-entry.js", import.meta.url),
+      entry: options.vcpuEntry ?? new URL("./vcpu-entry.js", import.meta.url),
       shared: board.fastPath,
       handler: new ExitDispatch(board.memory, board.io, events),
       onCrash: (error) => this.#life.fail(error),

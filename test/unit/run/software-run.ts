@@ -71,6 +71,8 @@ export interface RunSetup {
   readonly prepare?: (host: SoftwareHost) => void;
   /** Paths whose opening is refused, with the errno. */
   readonly refuse?: Readonly<Record<string, string>>;
+  /** Another module for the vCPUs' threads. */
+  readonly vcpuEntry?: URL;
 }
 
 export interface Outcome {
@@ -106,10 +108,10 @@ export async function softwareRun(
   let error: unknown;
   let status: number | undefined;
   try {
-    status = await run(parseCommand(command, args), {
-      sys: ledger,
-      tree: HostTree.mounted(host.roots),
-    });
+    const { vcpuEntry } = setup;
+    const tree = HostTree.mounted(host.roots);
+    const runHost = { sys: ledger, tree, ...(vcpuEntry && { vcpuEntry }) };
+    status = await run(parseCommand(command, args), runHost);
   } catch (thrown) {
     error = thrown;
   }
