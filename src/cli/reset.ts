@@ -2,7 +2,7 @@
  * `viaduct reset`: resets a device through sysfs, by the kernel's choice or by a method named.
  */
 
-import { checkFree } from "../host/binding.ts";
+import { acceptedResetMethods, checkFree } from "../host/binding.ts";
 import type { Change } from "../host/changes.ts";
 import { findDevice } from "../host/find-device.ts";
 import type { Host } from "../host/host.ts";
@@ -62,7 +62,8 @@ export async function runOn(host: Host, parsed: ParsedCommand): Promise<number> 
   if (method === undefined) await carryOut(parsed, [reset], () => undefined);
   else if (parsed.has("--keep")) await carryOut(parsed, [choose(method)], () => undefined);
   else {
-    await carryOut(parsed, [choose(method), reset], () => undefined, [choose(known.join(" "))]);
+    const back = acceptedResetMethods(host, device).join(" ");
+    await carryOut(parsed, [choose(method), reset], () => undefined, [choose(back)]);
   }
   return EXIT.DONE;
 }

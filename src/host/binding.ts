@@ -108,6 +108,16 @@ export function planVfs(device: HostDevice, count: number): Change[] {
   return changes;
 }
 
+/**
+ * Of the list that `reset_method` shows, what it takes when it is written back: the kernel refuses
+ * the bus, and the whole list with it, once other functions are on the bus.
+ */
+export function acceptedResetMethods(host: Host, device: HostDevice): string[] {
+  const bus = device.address.slice(0, device.address.lastIndexOf(":") + 1);
+  const isAlone = !host.devices.some((other) => other !== device && other.address.startsWith(bus));
+  return (device.resetMethods ?? []).filter((name) => name !== "bus" || isAlone);
+}
+
 /** What the journal keeps of a device as it is now. */
 export function entryFor(host: Host, device: HostDevice): JournalEntry {
   return {

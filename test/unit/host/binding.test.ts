@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 import {
+  acceptedResetMethods,
   bootOf,
   checkFree,
   entryFor,
@@ -90,6 +91,18 @@ test("applyChanges makes what comes at last also when a change was refused", asy
   };
   await assert.rejects(applyChanges(writer, [choose!, reset], [back!]), /reset: ENOTTY/);
   assert.deepEqual(failing.made, [choose, back]);
+});
+
+test("acceptedResetMethods leaves the bus out when others are on it", () => {
+  const built = healthyHost();
+  const methods = () => {
+    const host = Host.scan(built.tree());
+    return acceptedResetMethods(host, host.device(NIC)!);
+  };
+  assert.deepEqual(methods(), ["flr", "bus"]);
+  const vf = NIC.replace(/00\.0$/, "10.0");
+  built.pci({ address: vf, vendor: 0x8086, device: 0x10ca, classCode: 0x020000 });
+  assert.deepEqual(methods(), ["flr"]);
 });
 
 test("the journal keeps the first state of a device, and survives a cut line", async () => {
