@@ -199,6 +199,8 @@ export class Machine {
    */
   async start(): Promise<void> {
     try {
+      // A device may come as its last user left it; messages about resets come before the guest.
+      this.#resetHardware();
       this.#loadGuest();
     } catch (error) {
       throw refusal("KVM_FAILED", "Cannot start the guest", error);
@@ -326,6 +328,12 @@ export class Machine {
     return { [Symbol.dispose]: () => void this.#resetHandlers.delete(handler) };
   }
 
+  /** Chipset and devices as at power-on; assigned ones in the order of spec/pci.md 14.9. */
+  #resetHardware(): void {
+    for (const handler of [...this.#resetHandlers]) handler();
+    this.#parts.board.reset();
+  }
+
   #loadGuest(): void {
     const { board, boot, vcpus, acpi } = this.#parts;
     startBootCpu(vcpus[0]!, loadLinux(board.lowRam, board.ram, boot.image, acpi));
@@ -342,9 +350,7 @@ export class Machine {
     if (this.#life.over) return;
     try {
       this.#hotPlug.completeRemovals();
-      const { board } = this.#parts;
-      for (const handler of [...this.#resetHandlers]) handler();
-      board.reset();
+      this.#resetHardware();
       for (const powerOn of this.#powerOn) powerOn.restore();
       this.#loadGuest();
     } catch (error) {
