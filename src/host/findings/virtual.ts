@@ -19,19 +19,25 @@ import {
 /** In sysfs `resource` of a PF the lines of its VFs' BARs, after its own and the ROM. */
 const VF_BARS = { first: 7, last: 12 };
 
-/** A PF whose VFs' BARs got no address: the kernel then refuses any number of VFs. */
+/**
+ * A PF whose VFs' BARs got no address: the kernel then refuses any number of VFs. It has either
+ * marked a line as unset or, where it has tried to find room and failed, emptied it.
+ */
 function noRoomForVfs(context: CheckContext): CheckOutcome {
   const found: Found[] = [];
   for (const device of candidates(context)) {
     if (device.sriov?.role !== "pf" || device.sriov.totalVfs === 0) continue;
-    const bar = device.resources.find(
-      ({ index, unassigned }) => unassigned && index >= VF_BARS.first && index <= VF_BARS.last,
+    const bars = device.resources.filter(
+      ({ index }) => index >= VF_BARS.first && index <= VF_BARS.last,
     );
-    if (bar === undefined) continue;
-    const line = device.text("resource")?.split("\n")[bar.index] ?? "";
+    const unset = bars.find(({ unassigned }) => unassigned);
+    if (bars.length > 0 && unset === undefined) continue;
+    const index = unset?.index ?? VF_BARS.first;
+    const line = device.text("resource")?.split("\n")[index];
+    if (line === undefined) continue;
     found.push({
       device: device.address,
-      detail: `the BARs of its ${device.sriov.totalVfs} VFs have no address (VF BAR ${bar.index - VF_BARS.first})`,
+      detail: `the BARs of its ${device.sriov.totalVfs} VFs have no address (VF BAR ${index - VF_BARS.first})`,
       evidence: [{ path: `${device.path}/resource`, value: line }],
     });
   }

@@ -333,6 +333,17 @@ export const BROKEN: readonly BrokenHost[] = [
     asked: [NIC],
   },
   {
+    // The kernel has looked for room and found none: their lines are empty.
+    code: "SRIOV_NO_MMIO",
+    breakIt: (host) => {
+      host.file(`${host.folderOf(NIC)}/sriov_totalvfs`, "7");
+      const own = "0x00000000f7c00000 0x00000000f7cfffff 0x0000000000040200";
+      const none = "0x0000000000000000 0x0000000000000000 0x0000000000000000";
+      host.file(`${host.folderOf(NIC)}/resource`, [own, ...Array(12).fill(none)].join("\n"));
+    },
+    asked: [NIC],
+  },
+  {
     code: "SRIOV_BAD_COUNT",
     breakIt: log("igb 0000:02:00.0: 4 VFs already enabled. Disable before enabling 2 VFs"),
   },
