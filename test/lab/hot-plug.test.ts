@@ -81,3 +81,9 @@ test(`${CYCLES} cycles of real disks and a removal by the host leave nothing beh
   assert.equal(await hostState(l1), state);
   await kernelIsWell(l1);
 });
+
+test("a guest's ACPI sees the power button that system_powerdown presses", async () => {
+  const options = await guestOptions("debian", "button");
+  const printed = await inside("power-button-inside.js", options, 300_000);
+  assert.deepEqual(JSON.parse(printed), { before: 0, after: 1, status: 0, events: ["powerdown"] });
+});
