@@ -1,7 +1,7 @@
 /**
  * The doctor's catalogue on a real kernel that is made to fail: who has a device, its group and
  * its memory. Each test is named by the code's number. Read next: doctor-devices.test.ts, what
- * devices themselves do; doctor-platform.test.ts, a host without IOMMU.
+ * devices themselves do; doctor-platform.test.ts, hosts without IOMMU or VFIO.
  */
 
 import assert from "node:assert/strict";
@@ -34,6 +34,7 @@ const DEVICES = [
   "intel-hda,id=sound,bus=rp7,addr=0x0.0x1",
   "hda-output,bus=sound.0,audiodev=silence",
 ];
+const TYPE1 = "/sys/module/vfio_iommu_type1/parameters";
 
 let l1: L1;
 let disk: ScratchDisk;
@@ -143,6 +144,22 @@ test(
     const log = await l1.sh("dmesg | grep RLIMIT_MEMLOCK");
     explains(log, "MEMLOCK_LOW");
     await finds(l1, "MEMLOCK_LOW", guest);
+  },
+);
+
+test(
+  "41 DMA_ENTRY_LIMIT: fewer mappings are allowed than the guest's RAM takes",
+  limit,
+  async () => {
+    await l1.sh(`echo 0 >${TYPE1}/dma_entry_limit`);
+    const found = await finds(l1, "DMA_ENTRY_LIMIT", [nvme]);
+    assert.deepEqual(found.evidence, [{ path: `${TYPE1}/dma_entry_limit`, value: "0" }]);
+    const start = await startWith(l1, nvme);
+    assert.equal(start.status, 1, start.stderr);
+    explains(start.stderr, "DMA_ENTRY_LIMIT");
+    explains((await qemuWith(l1, nvme)).stderr, "DMA_ENTRY_LIMIT");
+    await follow(l1, found.fix);
+    await findsNone(l1, ["DMA_ENTRY_LIMIT"], [nvme]);
   },
 );
 

@@ -176,6 +176,7 @@ export const DMA: readonly CatalogueEntry[] = [
       /VFIO_MAP_DMA(?: failed)?: No space left on device/i,
       /possibly running out of DMA mappings/i,
       /VFIO_MAP_DMA.*ENOSPC/i,
+      /dma_map\(.*\) = -28 \(No space left on device\)/i,
     ],
     cause:
       "Each container may have a limited number of mappings, and memory is mapped in small parts.",

@@ -141,6 +141,7 @@ export const MESSAGES: readonly Message[] = [
     "DMA_ENTRY_LIMIT",
     "VFIO_MAP_DMA failed: No space left on device",
     "vfio_dma_map possibly running out of DMA mappings. Maximum possible DMA mappings: {size}",
+    "vfio_container_dma_map(0x{hex}, 0x{hex}, 0x{hex}, 0x{hex}) = -28 (No space left on device)",
   ),
   ...message(
     "IOVA_WIDTH",
