@@ -46,7 +46,7 @@ export function journal(): Journal {
 /**
  * Makes the changes, or with `--dry-run` prints them.
  * @param before what must be on disk before the first one
- * @param atLast made after them, also when one of them failed
+ * @param atLast made after them, also when one but the first failed
  */
 export async function carryOut(
   parsed: ParsedCommand,

@@ -75,7 +75,8 @@ export function changeText(change: Change): string {
 
 /**
  * Makes the changes in order.
- * @param atLast made after them, also when one of them failed
+ * @param atLast made after them, also when one of them failed; not when the first one did, as then
+ *   there is nothing to put back
  * @throws {ViaductError} NO_PERMISSION, DEVICE_NOT_FOUND (gone meanwhile), DEVICE_BUSY, REFUSED
  *   codes, with the change that failed
  */
@@ -84,8 +85,9 @@ export async function applyChanges(
   changes: readonly Change[],
   atLast: readonly Change[] = [],
 ): Promise<void> {
+  await applyAll(writer, changes.slice(0, 1));
   try {
-    await applyAll(writer, changes);
+    await applyAll(writer, changes.slice(1));
   } catch (error) {
     try {
       await applyAll(writer, atLast);

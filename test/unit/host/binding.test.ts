@@ -91,6 +91,9 @@ test("applyChanges makes what comes at last also when a change was refused", asy
   };
   await assert.rejects(applyChanges(writer, [choose!, reset], [back!]), /reset: ENOTTY/);
   assert.deepEqual(failing.made, [choose, back]);
+  failing.made.length = 0;
+  await assert.rejects(applyChanges(writer, [reset, choose!], [back!]), /reset: ENOTTY/);
+  assert.deepEqual(failing.made, [], "nothing was changed yet");
 });
 
 test("acceptedResetMethods leaves the bus out when others are on it", () => {
