@@ -83,6 +83,9 @@ function entryLimit(context: CheckContext): CheckOutcome {
   return together(logged, {
     found: [
       {
+        // A small guest is mapped in a few pieces, so only a limit of none is sure to stop it.
+        severity: limit === 0 ? "error" : "warning",
+        confidence: limit === 0 ? "proved" : "likely",
         detail: `only ${limit} DMA mappings are allowed (the default is ${ENTRY_DEFAULT})`,
         evidence: [{ path: ENTRY_LIMIT, value: text ?? "" }],
       },

@@ -165,6 +165,15 @@ test("false alarms are named, and are no findings", () => {
   assert.match(noted(placed, "BAR_NO_SPACE"), /BAR 1 of 0000:01:00\.0 has an address by now/);
 });
 
+test("a limit of mappings is an error only where it stops every guest", () => {
+  const limit = "/sys/module/vfio_iommu_type1/parameters/dma_entry_limit";
+  const severities = ["0\n", "10\n"].map((text) => {
+    const { findings } = examine(healthyHost().file(limit, text));
+    return findings.find(({ code }) => code === "DMA_ENTRY_LIMIT")?.severity;
+  });
+  assert.deepEqual(severities, ["error", "warning"]);
+});
+
 test("a disk of an NVMe subsystem with several controllers is the host's own too", () => {
   const built = complete();
   const disk = built.folderOf(DISK);
