@@ -5,6 +5,7 @@
 
 import assert from "node:assert/strict";
 import { spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -173,7 +174,10 @@ test("L1 ends with the process that began it, however that ends", {
   });
   const own = `viaduct-l1-${child.pid}-`;
   const socketFolder = join(tmpdir(), readdirSync(tmpdir()).find((name) => name.startsWith(own))!);
+  const ended = once(child, "exit");
   child.kill("SIGKILL");
+  // Until then its process is still there, as a zombie, and its folder is in use.
+  await ended;
   const running = (): boolean =>
     commandLines().some((text) => text.includes(`${socketFolder}/qmp`));
   for (let tries = 0; running() && tries < 50; tries++) await delay(100);
