@@ -116,8 +116,10 @@ function reservedDirect(context: CheckContext): CheckOutcome {
   let note: string | undefined;
   for (const device of candidates(context)) {
     if (device.group === undefined) continue;
+    const { tree } = context.host;
     const path = `/sys/kernel/iommu_groups/${device.group}/reserved_regions`;
-    const lines = (context.host.tree.text(path) ?? "").split("\n").map((one) => one.trim());
+    const text = tree.exists(path) ? tree.text(path) : undefined;
+    const lines = (text ?? "").split("\n").map((one) => one.trim());
     const line = lines.find((one) => /\sdirect$/.test(one));
     if (lines.some((one) => one.endsWith(" direct-relaxable"))) {
       note = `group ${device.group} has direct-relaxable regions: the kernel gives it out`;
