@@ -38,7 +38,8 @@ export interface GuestRun {
 }
 
 const GUEST_MS = 120_000;
-const RETRIES_MAX = 2;
+/** The status of a command that the agent killed at its time limit. */
+const TIMED_OUT = 137;
 
 /** How often an emulated guest did not come up and was started again. */
 let retries = 0;
@@ -88,18 +89,13 @@ async function attempt(l1: L1, command: string[], options: GuestRunOptions): Pro
   };
 }
 
-/**
- * Emulation sometimes loses a nested guest's timer before its first line of userspace: such a guest
- * is started again, twice at most, and counted. One that was up and then hangs is a result.
- */
+/** A guest that printed nothing at all was lost by the emulation: it is started once more. */
 async function withRetry(l1: L1, command: string[], options: GuestRunOptions): Promise<GuestRun> {
-  for (let attempts = 1; ; attempts++) {
-    const run = await attempt(l1, command, options);
-    const up = run.lines.some((line) => line.startsWith("up after"));
-    if (run.status !== 137 || up || attempts > RETRIES_MAX) return run;
-    retries += 1;
-    progress(`the guest did not come up; starting it again (retry ${retries})`);
-  }
+  const run = await attempt(l1, command, options);
+  if (run.status !== TIMED_OUT || run.console.trim() !== "") return run;
+  retries += 1;
+  progress(`the guest printed nothing; starting it once more (retry ${retries})`);
+  return attempt(l1, command, options);
 }
 
 /** Runs a guest under Viaduct in L1. A guest that fails is a result, not an error. */

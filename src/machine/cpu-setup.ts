@@ -86,11 +86,7 @@ const PHYSICAL_ADDRESS_LEAF = 0x8000_0008;
  * @param supported `Kvm.supportedCpuid`
  */
 export function prepareCpu(vm: Vm, vcpu: Vcpu, supported: Uint8Array, count: number): void {
-  // A kernel that has the deadline timer uses no other tick from the start, and under an emulated
-  // SVM it lost its first event in half of the boots of Debian 6.12 (5 of 11; 0 of 4 without). So
-  // it is offered only where there is no PIT to calibrate the APIC's timer with.
-  const hasPit = vm.irqchip?.mode === "full";
-  const tscDeadline = !hasPit && vm.extension(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+  const tscDeadline = vm.extension(KVM_CAP_TSC_DEADLINE_TIMER) > 0;
   vcpu.setCpuid(guestCpuid(supported, { apicId: vcpu.id, count, tscDeadline }));
   applyFirmwareMsrs(vcpu);
 }

@@ -77,11 +77,7 @@ for (const [index, cpus] of [1, 4].entries()) {
   });
 }
 
-// With a split irqchip a Linux guest has only the local APIC's TSC deadline timer for its tick, and
-// under nested emulation that is lost at times, with the lab's and with Debian's kernel.
-const split = { ...limit, todo: "a guest's only timer event is lost at times under emulation" };
-
-test("on the root bus, with a split irqchip, the disk reads the same", split, async () => {
+test("on the root bus, with a split irqchip, the disk reads the same", limit, async () => {
   const run = await runViaduct(l1, {
     bzImage: lab.bzImage,
     initrd: await guestInitrd(lab, JOBS.nvmeQuick),
