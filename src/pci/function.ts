@@ -197,7 +197,6 @@ export class PciFunction implements Disposable {
   addPowerManagement(offset?: number): number {
     const at = this.config.addCapability(pci.PCI_CAP_ID_PM, offset, PM_CAPABILITY_SIZE);
     this.config.write(at + pci.PCI_PM_PMC, 2, 3);
-    this.config.write(at + pci.PCI_PM_CTRL, 2, pci.PCI_PM_CTRL_NO_SOFT_RESET);
     this.registerPowerManagement(at);
     return at;
   }

@@ -60,6 +60,48 @@ test("RootPort looks like 1b36:000c with its capabilities in place", () => {
   assert.equal(root.readConfig(PORT, EXPRESS + 0x14, 4) >>> 19, 7);
 });
 
+/** Registers as guests of QEMU 11.1 read them at 1b36:000c and 1b36:000e, by offset. */
+const PORT_REGISTERS = {
+  88: 0x00008020,
+  96: 0x00300604,
+  120: 0x00300020,
+  128: 0x0000001e,
+  256: 0x14820001,
+  264: 0x02400000,
+  268: 0x00462030,
+  276: 0x0000e000,
+  280: 0x000002a0,
+};
+const BRIDGE_REGISTERS = {
+  4: 0x00b00000,
+  28: 0x00a000f0,
+  52: 0x0000008c,
+  72: 0x00720010,
+  76: 0x00008020,
+  84: 0x00000411,
+  88: 0x00110000,
+  108: 0x00300000,
+  132: 0x00034801,
+  136: 0,
+  140: 0x01808405,
+  256: 0x00020001,
+  264: 0x02400000,
+  268: 0x00462030,
+  276: 0x0000e000,
+  280: 0x000000a0,
+};
+
+test("RootPort and PciePciBridge claim what the devices of these IDs claim", () => {
+  const { root } = machine();
+  PciePciBridge.create({ name: "pci.1", bus: root.bus, devfn: devfnOf(4) });
+  const read = (devfn: number, registers: Readonly<Record<number, number>>) =>
+    Object.fromEntries(
+      Object.keys(registers).map((at) => [at, root.readConfig(devfn, Number(at), 4)]),
+    );
+  assert.deepEqual(read(PORT, PORT_REGISTERS), PORT_REGISTERS);
+  assert.deepEqual(read(devfnOf(4), BRIDGE_REGISTERS), BRIDGE_REGISTERS);
+});
+
 test("a cold-plugged device has power, presence, an active link, and answers", () => {
   const { root, port, device } = machine();
   const fn = device();

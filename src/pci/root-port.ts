@@ -160,7 +160,8 @@ export class RootPort extends PciBridge {
     const { config, expressOffset: at } = this;
     const errors = exp.PCI_EXP_RTCTL_SECEE | exp.PCI_EXP_RTCTL_SENFEE | exp.PCI_EXP_RTCTL_SEFEE;
     config.setMask(config.wmask, at + exp.PCI_EXP_RTCTL, 2, errors);
-    config.write(at + exp.PCI_EXP_DEVCAP2, 4, exp.PCI_EXP_DEVCAP2_ARI);
+    const devcap2 = config.read(at + exp.PCI_EXP_DEVCAP2, 4);
+    config.write(at + exp.PCI_EXP_DEVCAP2, 4, devcap2 | exp.PCI_EXP_DEVCAP2_ARI);
     config.setMask(config.wmask, at + exp.PCI_EXP_DEVCTL2, 2, exp.PCI_EXP_DEVCTL2_ARI);
   }
 
