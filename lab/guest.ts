@@ -19,8 +19,12 @@ export interface GuestJob {
   readonly drivers?: readonly string[];
   /** Shell script; `say TEXT` prints a line for the host, `wait_for NODE` waits for a device. */
   readonly script: string;
+  /** The script calls `load_drivers` itself; else they are loaded before it. */
+  readonly driversByJob?: true;
   /** Static programs put into /bin. */
   readonly programs?: readonly string[];
+  /** Further files, by their path in the guest without a leading slash. */
+  readonly files?: ReadonlyMap<string, string>;
 }
 
 /** Kernel parameters every small guest is run with; a verbose serial console costs seconds. */
@@ -29,12 +33,20 @@ export const GUEST_PARAMETERS = "console=ttyS0 quiet panic=-1";
 /** The path of an initramfs for `job`, from the cache. */
 export async function guestInitrd(kernel: Kernel, job: GuestJob): Promise<string> {
   const shell = await busybox();
-  const { drivers = [], programs = [], script } = job;
+  const { drivers = [], programs = [], files = new Map<string, string>(), script } = job;
   const init = readFileSync(join(root, "lab/guest.sh"));
-  const contents = programs.map((path) => readFileSync(path));
+  const executable = (name: string, path: string): CpioEntry => ({
+    name,
+    mode: 0o755,
+    content: readFileSync(path),
+  });
+  const more = [
+    ...programs.map((path) => executable(`bin/${basename(path)}`, path)),
+    ...[...files].map(([name, path]) => executable(name, path)),
+  ];
   const key = keyOf(
-    ...[kernel.bzImage, shell, init.toString(), script, drivers.join()],
-    ...contents.map((bytes) => bytes.toString("latin1")),
+    ...[kernel.bzImage, shell, init.toString(), script, drivers.join(), `${job.driversByJob}`],
+    ...more.flatMap(({ name, content }) => [name, Buffer.from(content!).toString("latin1")]),
   );
   return cached(`guests/${kernel.name}-${key}.cpio.gz`, (scratch) => {
     const entries: CpioEntry[] = [
@@ -42,15 +54,23 @@ export async function guestInitrd(kernel: Kernel, job: GuestJob): Promise<string
       { name: "bin/busybox", mode: 0o755, content: readFileSync(shell) },
       { name: "init", mode: 0o755, content: init },
       { name: "job", mode: 0o755, content: Buffer.from(script) },
-      ...programs.map((path, index) => ({
-        name: `bin/${basename(path)}`,
-        mode: 0o755,
-        content: contents[index]!,
-      })),
       ...moduleEntries(kernel, drivers, shell),
+      ...(job.driversByJob ? directories("modules/by-job") : []),
+      ...directories(...foldersOf(files.keys())),
+      ...more,
     ];
     writeFileSync(scratch, gzipSync(cpio(entries), { level: 6 }));
   });
+}
+
+/** The folders on the way to `names`, outer ones first. */
+function foldersOf(names: Iterable<string>): string[] {
+  const folders = new Set<string>();
+  for (const name of names) {
+    const parts = name.split("/").slice(0, -1);
+    parts.forEach((_, index) => void folders.add(parts.slice(0, index + 1).join("/")));
+  }
+  return [...folders];
 }
 
 /** The lines a guest said to the host's side, without their mark. */
