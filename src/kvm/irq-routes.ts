@@ -46,6 +46,8 @@ export class IrqRoutes {
   readonly #gsiLimit: number;
   /** Encoded `struct kvm_irq_routing_entry`s of each GSI. */
   readonly #entries = new Map<number, Uint8Array[]>();
+  /** The message of each GSI that has one. */
+  readonly #messages = new Map<number, Msi>();
   readonly #freed: number[] = [];
   /** Split mode: what `endOfInterrupt` signals, where a full irqchip does. */
   #held: readonly HeldLine[] = [];
@@ -71,18 +73,22 @@ export class IrqRoutes {
     const gsi = this.#freed.pop() ?? this.#nextGsi;
     if (gsi >= this.#gsiLimit) return undefined;
     if (gsi === this.#nextGsi) this.#nextGsi += 1;
-    this.#entries.set(gsi, [msiEntry(gsi, message)]);
-    this.#change();
+    this.update(gsi, message);
     return gsi;
   }
 
+  /** A guest that unmasks a vector mostly has the same message in it: that costs a comparison. */
   update(gsi: number, message: Msi): void {
-    this.#replace(gsi, [msiEntry(gsi, message)]);
+    const before = this.#messages.get(gsi);
+    if (before?.address === message.address && before.data === message.data) return;
+    this.#messages.set(gsi, message);
+    this.#entries.set(gsi, [msiEntry(gsi, message)]);
+    this.#change();
   }
 
   /** Gives a GSI of `add` back; nothing must be assigned to it any more. */
   release(gsi: number): void {
-    if (gsi < KVM_IOAPIC_NUM_PINS || !this.#entries.delete(gsi)) return;
+    if (gsi < KVM_IOAPIC_NUM_PINS || !this.#forget(gsi)) return;
     this.#freed.push(gsi);
   }
 
@@ -92,7 +98,7 @@ export class IrqRoutes {
    */
   setPin(gsi: number, message: Msi | undefined): void {
     if (message !== undefined) this.update(gsi, message);
-    else if (this.#entries.delete(gsi)) this.#change();
+    else if (this.#forget(gsi)) this.#change();
   }
 
   /** Runs `change` and writes the table once, at its end. */
@@ -135,13 +141,9 @@ export class IrqRoutes {
     }
   }
 
-  #replace(gsi: number, entries: Uint8Array[]): void {
-    const before = this.#entries.get(gsi);
-    if (before?.length === entries.length && before.every((b, i) => sameBytes(b, entries[i]!))) {
-      return;
-    }
-    this.#entries.set(gsi, entries);
-    this.#change();
+  #forget(gsi: number): boolean {
+    this.#messages.delete(gsi);
+    return this.#entries.delete(gsi);
   }
 
   #change(): void {
@@ -200,8 +202,4 @@ function msiEntry(gsi: number, { address, data }: Msi): Uint8Array {
       },
     },
   });
-}
-
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.every((byte, at) => byte === b[at]);
 }

@@ -31,7 +31,7 @@ import {
 import { askWithArgsz, capabilityChain } from "../sys/argsz.ts";
 import { OwnedFd } from "../sys/fd.ts";
 import { Owner } from "../sys/owner.ts";
-import { check } from "../sys/sys-error.ts";
+import { check, SysError } from "../sys/sys-error.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import type { DeviceInfo, IrqAction, IrqInfo, RegionInfo, VfioDevice } from "./device.ts";
 import * as trace from "./trace.ts";
@@ -116,22 +116,19 @@ export class KernelDevice implements VfioDevice {
     const arg = new Uint8Array(argsz);
     arg.set(vfio_irq_set.bytes({ argsz, flags, index, start, count: fds.length }));
     new Int32Array(arg.buffer, vfio_irq_set.size, fds.length).set(fds);
-    const tearDown = fds.every((fd) => fd < 0);
-    return check(
-      this.ioctl(VFIO_DEVICE_SET_IRQS, arg),
-      `VFIO_DEVICE_SET_IRQS ${this.#irqName(index)}-${start} ${action.toUpperCase()}` +
-        ` (${tearDown ? "tear down" : "set up"} of ${fds.length} eventfds)`,
-    );
+    const result = this.ioctl(VFIO_DEVICE_SET_IRQS, arg);
+    if (result >= 0) return result;
+    const what = fds.every((fd) => fd < 0) ? "tear down" : "set up";
+    throw this.#irqError(result, index, action, start, `${what} of ${fds.length} eventfds`);
   }
 
   setIrqNone(index: number, action: IrqAction, start: number, count: number): void {
     const flags = VFIO_IRQ_SET_DATA_NONE | ACTIONS[action];
     const arg = vfio_irq_set.bytes({ argsz: vfio_irq_set.size, flags, index, start, count });
-    check(
-      this.ioctl(VFIO_DEVICE_SET_IRQS, arg),
-      `VFIO_DEVICE_SET_IRQS ${this.#irqName(index)}-${start} ${action.toUpperCase()}` +
-        ` (${count === 0 ? "disable" : `${count} interrupts`})`,
-    );
+    const result = this.ioctl(VFIO_DEVICE_SET_IRQS, arg);
+    if (result >= 0) return;
+    const what = count === 0 ? "disable" : `${count} interrupts`;
+    throw this.#irqError(result, index, action, start, what);
   }
 
   reset(): void {
@@ -147,9 +144,12 @@ export class KernelDevice implements VfioDevice {
     this.#owner[Symbol.dispose]();
   }
 
-  #irqName(index: number): string {
+  /** Put together only when it is needed: a guest masks and unmasks a vector often. */
+  #irqError(result: number, index: number, action: IrqAction, start: number, what: string) {
     const isPci = (this.info.flags & VFIO_DEVICE_FLAGS_PCI) !== 0;
-    return (isPci ? PCI_IRQ_NAMES[index] : undefined) ?? `index ${index}`;
+    const name = (isPci ? PCI_IRQ_NAMES[index] : undefined) ?? `index ${index}`;
+    const call = `VFIO_DEVICE_SET_IRQS ${name}-${start} ${action.toUpperCase()} (${what})`;
+    return new SysError(-result, call);
   }
 }
 
