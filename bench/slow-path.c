@@ -137,7 +137,10 @@ int main(int argc, char **argv)
 		write_config(PCI_COMMAND + 1, 1,
 			     (read_config(PCI_COMMAND, 2) & ~PCI_COMMAND_INTX_DISABLE) >> 8);
 	}
+	/* An exit between the last page fault and the first BAR access: see docs/lab.md, "Emulated SVM". */
 	double start = now();
+	sink = read_config(0, 4);
+	start = now();
 	for (long i = 0; i < count; i++) {
 		if (strcmp(kind, "bar-read") == 0)
 			sink = bar[NVME_VERSION / 4];

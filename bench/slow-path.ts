@@ -44,10 +44,10 @@ const KINDS: readonly Kind[] = [
   { name: "bar-write", what: "BAR write, x-no-mmap", kind: "bar-write", bus: NVME, count: 1000 },
   { name: "ecam", what: "config read, ECAM", kind: "config-read-ecam", bus: NVME, count: 1000 },
   { name: "cf8", what: "config read, CF8", kind: "config-read-cf8", bus: NVME, count: 500 },
-  { name: "config-write", what: "config write", kind: "config-write", bus: NVME, count: 150 },
-  { name: "msix", what: "MSI-X mask and unmask", kind: "msix-mask", bus: NVME, count: 50 },
-  { name: "intx", what: "INTx round trip, irqfd", kind: "intx", bus: EDU_IRQFD, count: 40 },
-  { name: "intx-user", what: "INTx, x-no-kvm-intx", kind: "intx", bus: EDU_USER, count: 20 },
+  { name: "config-write", what: "config write", kind: "config-write", bus: NVME, count: 1500 },
+  { name: "msix", what: "MSI-X mask and unmask", kind: "msix-mask", bus: NVME, count: 400 },
+  { name: "intx", what: "INTx round trip, irqfd", kind: "intx", bus: EDU_IRQFD, count: 200 },
+  { name: "intx-user", what: "INTx, x-no-kvm-intx", kind: "intx", bus: EDU_USER, count: 60 },
 ];
 
 /** The goal, and from where on the reason must be written down. */
