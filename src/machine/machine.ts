@@ -1,6 +1,6 @@
 /**
  * Machine: a PC put together from its parts, its life from power-on to power-off, and what a reset
- * does. Reading order of this folder: `memory-map.ts`, `board.ts`, here, then the parts.
+ * does. Reading order of this folder: `memory-map.ts`, `board.ts`, `parts.ts`, here.
  *
  *     prelaunch -> running <-> paused
  *                  running -> resetting -> running      the guest reboots
@@ -13,23 +13,16 @@
 import type { HostTree } from "../host/tree.ts";
 import type { ExitCounters } from "../kvm/exit-counters.ts";
 import type { VcpuFailure } from "../kvm/exit-handler.ts";
-import type { IrqchipMode } from "../kvm/irqchip.ts";
-import { Kvm } from "../kvm/kvm.ts";
 import { MemorySlots } from "../kvm/memory-slots.ts";
-import type { Vcpu } from "../kvm/vcpu.ts";
 import { VcpuThreads } from "../kvm/vcpu-threads.ts";
-import type { Vm } from "../kvm/vm.ts";
 import type { RootComplex } from "../pci/root-complex.ts";
 import { EventLoop } from "../sys/event-loop.ts";
 import { Owner } from "../sys/owner.ts";
 import { refusal, SysError, ViaductError } from "../sys/sys-error.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
 import { rateLimited } from "../vfio/report.ts";
-import { acpiTables } from "./acpi/tables.ts";
-import { Board } from "./board.ts";
-import { BootFiles, type BootOptions } from "./boot-files.ts";
 import { isBridge } from "./bridges.ts";
-import { physicalAddressBits, prepareCpu, startBootCpu, VcpuPowerOn } from "./cpu-setup.ts";
+import { startBootCpu, VcpuPowerOn } from "./cpu-setup.ts";
 import { type DeviceOption, deviceText } from "./device-options.ts";
 import { Devices, type MakeFunction, type PlacedDevice } from "./devices.ts";
 import { ExitDispatch } from "./exit-dispatch.ts";
@@ -37,16 +30,12 @@ import { HotPlug } from "./hot-plug.ts";
 import { Life, type MachineEnd } from "./life.ts";
 import { loadLinux } from "./linux-boot.ts";
 import type { Cause, MachineEvent } from "./machine-events.ts";
-import { ACPI_TABLES_START, pciWindows } from "./memory-map.ts";
+import { Parts, type PartsOptions } from "./parts.ts";
 import type { RunState } from "./run-state.ts";
 import { SerialHost, type SerialSink } from "./serial-host.ts";
 import type { VfioDevices } from "./vfio-devices.ts";
 
-export interface MachineOptions extends BootOptions {
-  /** Bytes, a multiple of 2 MiB. */
-  readonly ramSize: number;
-  readonly cpus: number;
-  readonly irqchip: IrqchipMode;
+export interface MachineOptions extends Omit<PartsOptions, "hasSerial" | "deviceCount"> {
   readonly devices: readonly DeviceOption[];
   /** Where COM1's output goes; undefined: there is no COM1. */
   readonly serial: SerialSink | undefined;
@@ -56,21 +45,10 @@ export interface MachineOptions extends BootOptions {
   readonly stayOnError?: boolean;
   /** Told of every change of state, and of what else happens to the machine. */
   readonly onEvent?: (event: MachineEvent) => void;
-  /** What a person should know and is no error. */
-  readonly onNote?: (note: string) => void;
   /** The host's files: the running host's, unless told. */
   readonly tree?: HostTree;
   /** Another module for the vCPUs' threads than `vcpu-entry.ts`: one that makes calls fail. */
   readonly vcpuEntry?: URL;
-}
-
-interface Parts {
-  readonly sys: Syscalls;
-  readonly vm: Vm;
-  readonly board: Board;
-  readonly boot: BootFiles;
-  readonly vcpus: readonly Vcpu[];
-  readonly acpi: Uint8Array;
 }
 
 export class Machine {
@@ -136,17 +114,14 @@ export class Machine {
   }
 
   static async #create(sys: Syscalls, options: MachineOptions): Promise<Machine> {
+    const { onNote } = options;
+    const noteAtTimes = rateLimited((text) => onNote?.(text));
+    const hasSerial = options.serial !== undefined;
     using owner = new Owner();
-    const boot = owner.own(BootFiles.open(options));
-    const kvm = owner.own(Kvm.open(sys));
-    const vm = owner.own(kvm.createVm());
-    const { note } = vm.createIrqchip(options.irqchip);
-    if (note !== undefined) options.onNote?.(note);
-    const noteAtTimes = rateLimited((text) => options.onNote?.(text));
-    const board = owner.own(
-      Board.create(
-        vm,
-        { ramSize: options.ramSize, serial: options.serial !== undefined },
+    const parts = owner.own(
+      Parts.create(
+        sys,
+        { ...options, hasSerial, deviceCount: options.devices.length },
         {
           powerOff: () => machine.#life.end("guest-shutdown", "guest-shutdown"),
           reset: () => machine.#guestReset(),
@@ -155,21 +130,7 @@ export class Machine {
         },
       ),
     );
-    const supported = kvm.supportedCpuid();
-    const vcpus: Vcpu[] = [];
-    for (let id = 0; id < options.cpus; id++) {
-      const vcpu = owner.own(vm.createVcpu(id));
-      prepareCpu(vm, vcpu, supported, options.cpus);
-      vcpus.push(vcpu);
-    }
-    const acpi = acpiTables({
-      address: ACPI_TABLES_START,
-      apicIds: vcpus.map(({ id }) => id),
-      windows: pciWindows(board.ram, physicalAddressBits(supported)),
-      busCount: busCount(options.devices.length),
-      serial: options.serial !== undefined,
-    }).bytes;
-    const machine = new Machine(options, { sys, vm, board, boot, vcpus, acpi });
+    const machine = new Machine(options, parts);
     machine.#owner.own(owner.move());
     await machine.#connect();
     return machine;
@@ -390,16 +351,6 @@ export class Machine {
       }),
     );
   }
-}
-
-/**
- * Bus numbers to offer: a few for each device. Linux reads the vendor of 32 slots of every bus that
- * it is offered, two exits each: offering all 256 would cost 16,000 exits of a boot.
- */
-function busCount(deviceCount: number): number {
-  const BUSES_MIN = 16;
-  const needed = 2 + 4 * deviceCount;
-  return Math.min(256, Math.max(BUSES_MIN, 2 ** Math.ceil(Math.log2(needed))));
 }
 
 function asFailure(action: string, error: unknown): ViaductError {
