@@ -131,16 +131,19 @@ function reset(fn: VfioPciFunction, fds: readonly number[]): string | undefined 
   const result = fn.device.ioctl(VFIO_DEVICE_PCI_HOT_RESET, arg);
   if (result >= 0) return undefined;
   const { code } = new SysError(-result, "VFIO_DEVICE_PCI_HOT_RESET");
-  const powerStateIsLeft = fn.facts.resetWorks && fn.resets.hasPmReset;
-  if (!powerStateIsLeft) fn.guestReport(`vfio: ${failure(fn, code)}`);
+  fn.guestReport(`vfio: ${failure(fn, code)}`);
   return code;
 }
 
 /** ENOTTY is what the host's kernel says when the link is not up again a second after the reset. */
 function failure(fn: VfioPciFunction, code: string): string {
   const why = code === "ENOTTY" ? ": the link of the port above did not come back" : "";
+  const refused = `hot reset of its bus failed (${code})${why}`;
+  const powerStateIsLeft = fn.facts.resetWorks && fn.resets.hasPmReset;
+  if (powerStateIsLeft)
+    return `device ${fn.name}: ${refused}; it is reset by its power state instead`;
   return (
-    `Cannot reset device ${fn.name}, hot reset of its bus failed (${code})${why}; ` +
+    `Cannot reset device ${fn.name}, ${refused}; ` +
     "the guest finds it as it left it. The host's kernel log (dmesg) says more"
   );
 }
