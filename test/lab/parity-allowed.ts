@@ -53,8 +53,11 @@ export const ALLOWED: readonly AllowedDifference[] = [
     ],
   },
   {
-    reason: "Keyboard, mouse and disk controller of QEMU's chipset.",
-    patterns: [/^.*interrupt: IO-APIC edge i8042$/, /^.*interrupt: PCI-MSI-0000:00:1f\.2 .*$/],
+    reason: "Keyboard, mouse, HPET and disk controller of QEMU's chipset.",
+    patterns: [
+      /^.*interrupt: IO-APIC edge (?:i8042|timer)$/,
+      /^.*interrupt: PCI-MSI-0000:00:1f\.2 .*$/,
+    ],
   },
   {
     reason: `QEMU's root port refuses to enable the interrupt of a changed link, which it must have
