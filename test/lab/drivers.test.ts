@@ -16,7 +16,7 @@ import { ScratchDisk } from "../../lab/scratch-disk.ts";
 import { TcpPeer } from "../../lab/tcp-peer.ts";
 import { interrupts } from "./device-jobs.ts";
 import { EDU, ROM_SUM, trafficJob, USB_DISK, VGA_ROM } from "./driver-jobs.ts";
-import { coldDevice, hostState, kernelIsWell, plugNetworkCard } from "./l1-state.ts";
+import { coldDevice, hostState, interfaceOf, kernelIsWell, plugNetworkCard } from "./l1-state.ts";
 
 const limit = { timeout: 600_000 };
 /** `VIADUCT_DRIVER_MIB=100` sends as much as is promised; less shows the same. */
@@ -48,8 +48,8 @@ after(async () => {
   stick?.[Symbol.dispose]();
 });
 
-async function guest(job: GuestJob, ...devices: string[]): Promise<GuestRun> {
-  const run = await runViaduct(l1, {
+async function guest(on: L1, job: GuestJob, ...devices: string[]): Promise<GuestRun> {
+  const run = await runViaduct(on, {
     bzImage: lab.bzImage,
     initrd: await guestInitrd(lab, job),
     append: `${GUEST_PARAMETERS} iomem=relaxed`,
@@ -61,22 +61,27 @@ async function guest(job: GuestJob, ...devices: string[]): Promise<GuestRun> {
   return run;
 }
 
-/** Pings, receives `mib` and sends a few, both with their sums; the host is then as before. */
-async function traffic(card: string, mib: number, chip: string, options = ""): Promise<void> {
+/** Pings, receives some MiB and sends a few, both with their sums; the host is then as before. */
+async function traffic(
+  on: L1,
+  card: string,
+  { mib = INTX_MIB, chip = "IO-APIC", driver }: { mib?: number; chip?: string; driver: string },
+): Promise<void> {
   await using peer = await TcpPeer.start(mib);
-  const state = await hostState(l1);
-  const run = await guest({ script: trafficJob(peer, UP_MIB) }, card + options);
+  const state = await hostState(on);
+  const run = await guest(on, { script: trafficJob(peer, UP_MIB) }, card);
+  assert.equal(said(run, "driver"), driver);
   assert.equal(said(run, "received"), "5 packets received", run.console);
   assert.equal(said(run, "down"), peer.sha256, run.console);
   assert.deepEqual(peer.taken, [said(run, "up-sum")]);
   assert.ok(interrupts(run, "after", chip) > 100, run.console);
-  assert.equal(await hostState(l1), state);
+  assert.equal(await hostState(on), state);
 }
 
 test(`e1000e: ${MIB} MiB come in over TCP, ${UP_MIB} go out, by MSI-X`, limit, async () => {
   const card = await plugNetworkCard(l1, "e1000e");
   await l1.bindVfio(card);
-  await traffic(card, MIB, "PCI-MSIX");
+  await traffic(l1, card, { mib: MIB, chip: "PCI-MSIX", driver: "e1000e" });
   await l1.unplug(card);
 });
 
@@ -86,11 +91,26 @@ test(
   async () => {
     const card = await plugNetworkCard(l1, "rtl8139");
     await l1.bindVfio(card);
-    await traffic(card, INTX_MIB, "IO-APIC");
-    await traffic(card, INTX_MIB, "IO-APIC", ",x-no-kvm-intx=on");
+    await traffic(l1, card, { driver: "8139cp" });
+    await traffic(l1, `${card},x-no-kvm-intx=on`, { driver: "8139cp" });
     await l1.unplug(card);
   },
 );
+
+test("a virtual function of igb, beside the driver of its physical one", limit, async () => {
+  await using host = await L1.start();
+  const pf = await plugNetworkCard(host, "igb");
+  const port = await interfaceOf(host, pf);
+  const vf = await host.sh(`
+    ip link set ${port} up
+    echo 1 >/sys/bus/pci/devices/${pf}/sriov_numvfs
+    ip link set ${port} vf 0 trust on
+    ip link set ${port} vf 0 spoofchk off
+    basename $(readlink /sys/bus/pci/devices/${pf}/virtfn0)`);
+  await host.bindVfio(vf);
+  await traffic(host, vf, { mib: MIB, chip: "PCI-MSIX", driver: "igbvf" });
+  await kernelIsWell(host);
+});
 
 test("a USB disk behind xhci, DMA of edu, and the ROM of a VGA card", limit, async () => {
   const usb = await coldDevice(l1, USB_PORT);
@@ -101,7 +121,7 @@ test("a USB disk behind xhci, DMA of edu, and the ROM of a VGA card", limit, asy
   const state = await hostState(l1);
   const driver = await compiledProgram(resolve("test/lab/edu-driver.c"));
   const script = `${USB_DISK}${EDU}${VGA_ROM}`;
-  const run = await guest({ script, programs: [driver] }, usb, edu, vga);
+  const run = await guest(l1, { script, programs: [driver] }, usb, edu, vga);
   assert.match(said(run, "path"), /\/usb\d\//);
   assert.equal(said(run, "sha256"), stick.sha256);
   assert.ok(interrupts(run, "after", "PCI-MSIX") > 10, run.console);
