@@ -24,23 +24,10 @@ say "sha256 $(sha256sum /dev/sda | cut -d' ' -f1)"
 grep ahci /proc/interrupts | while read -r line; do say "after $line"; done
 `;
 
-/** The identification and liveness registers of QEMU's edu device, through its BAR. */
-const EDU = `
-for device in /sys/bus/pci/devices/*; do
-  [ "$(cat $device/vendor):$(cat $device/device)" = 0x1234:0x11e8 ] || continue
-  echo 1 >$device/enable
-  bar=$(head -n 1 $device/resource | cut -d' ' -f1)
-  say "identification $(devmem $bar 32)"
-  devmem $((bar + 4)) 32 0x12345678
-  say "liveness $(devmem $((bar + 4)) 32)"
-done
-`;
-
 export const DEVICE_JOBS = {
   network: { script: NETWORK },
   diskAndNetwork: { drivers: ["nvme"], script: `${JOBS.nvmeQuick.script}${NETWORK}` },
   sata: { script: SATA },
-  networkAndEdu: { script: `${NETWORK}${EDU}` },
 };
 
 /** How often an interrupt line of the guest counted, over all its vCPUs. */

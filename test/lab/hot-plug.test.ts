@@ -19,7 +19,7 @@ import { hostState, kernelIsWell } from "./l1-state.ts";
 const READ_BYTES = 4 * 65536;
 const DEVICES = 4;
 /** `VIADUCT_HOT_PLUG_CYCLES=200` runs as many cycles as are promised; fewer show the same. */
-const CYCLES = Number(process.env["VIADUCT_HOT_PLUG_CYCLES"] ?? 20);
+const CYCLES = Number(process.env["VIADUCT_HOT_PLUG_CYCLES"] ?? 12);
 
 let l1: L1;
 let disks: ScratchDisk[];
