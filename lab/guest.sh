@@ -1,6 +1,7 @@
 #!/bin/busybox sh
 # The first process of a small guest: mounts, loads the drivers it was made with, says that it is
-# up, runs /job, and powers off. A job may ask to load the drivers itself. Lines for the host's side begin with "guest: ".
+# up, runs /job, and powers off. A job may ask to load the drivers itself. Lines for the host's side
+# begin with "guest: ".
 export PATH=/bin HOME=/root
 /bin/busybox --install -s /bin
 mount -t proc proc /proc
