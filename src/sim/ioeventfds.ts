@@ -3,13 +3,13 @@
  * drivers/vfio/pci/vfio_pci_rdwr.c: an eventfd whose signal writes a value to a BAR.
  */
 
-import { F_DUPFD_CLOEXEC } from "../abi/fcntl.ts";
 import {
   VFIO_DEVICE_IOEVENTFD_SIZE_MASK,
   VFIO_PCI_ROM_REGION_INDEX,
   vfio_device_ioeventfd,
 } from "../abi/vfio.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
+import { type ArmedEventfd, armEventfd } from "./armed-eventfd.ts";
 import { refusal } from "./file.ts";
 import { REGION_SHIFT, regionSize } from "./pci-regions.ts";
 import type { PciDeviceSpec } from "./pci-spec.ts";
@@ -21,8 +21,7 @@ interface Ioeventfd {
   readonly position: number;
   readonly size: number;
   readonly data: bigint;
-  /** Our own descriptor of the user's eventfd. */
-  readonly fd: number;
+  readonly eventfd: ArmedEventfd;
   readonly watch: Disposable;
 }
 
@@ -30,7 +29,6 @@ export class SoftwareIoeventfds implements Disposable {
   readonly #sys: Syscalls;
   readonly #spec: PciDeviceSpec;
   readonly #write: (position: number, bytes: Uint8Array) => void;
-  readonly #counter = new BigUint64Array(1);
   #armed: Ioeventfd[] = [];
 
   /** @param write writes to the device, at a place in its fd */
@@ -66,8 +64,8 @@ export class SoftwareIoeventfds implements Disposable {
 
   /** Looks whether one was signalled; runs by itself in the event loop. */
   poll(): void {
-    for (const { fd, position, size, data } of this.#armed) {
-      if (this.#sys.read(fd, this.#counter) !== this.#counter.byteLength) continue;
+    for (const { eventfd, position, size, data } of this.#armed) {
+      if (!eventfd.drain()) continue;
       this.#write(position, new Uint8Array(new BigUint64Array([data]).buffer, 0, size));
     }
   }
@@ -96,17 +94,18 @@ export class SoftwareIoeventfds implements Disposable {
   }
 
   #arm(write: Pick<Ioeventfd, "position" | "size" | "data">, userFd: number): number {
-    const fd = this.#sys.fcntl(userFd, F_DUPFD_CLOEXEC, 0);
-    if (fd < 0) return fd;
-    const watch = this.#sys.onReadable(fd, () => this.poll());
-    this.#armed.push({ ...write, fd, watch });
+    const eventfd = armEventfd(this.#sys, userFd);
+    if (eventfd === undefined) return refusal("EINVAL");
+    if (typeof eventfd === "number") return eventfd;
+    const watch = this.#sys.onReadable(eventfd.fd, () => this.poll());
+    this.#armed.push({ ...write, eventfd, watch });
     return 0;
   }
 
   #disarm(one: Ioeventfd): number {
     this.#armed = this.#armed.filter((other) => other !== one);
     one.watch[Symbol.dispose]();
-    this.#sys.close(one.fd);
+    one.eventfd[Symbol.dispose]();
     return 0;
   }
 }

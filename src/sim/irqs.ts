@@ -6,8 +6,6 @@
  * reference, so signalling one that the user has closed is harmless.
  */
 
-import { readlinkSync } from "node:fs";
-import { F_DUPFD_CLOEXEC } from "../abi/fcntl.ts";
 import {
   VFIO_IRQ_INFO_AUTOMASKED,
   VFIO_IRQ_INFO_EVENTFD,
@@ -30,10 +28,9 @@ import {
   vfio_irq_set,
 } from "../abi/vfio.ts";
 import type { Syscalls } from "../sys/syscalls.ts";
+import { type ArmedEventfd, armEventfd } from "./armed-eventfd.ts";
 import { refusal } from "./file.ts";
 import type { PciDeviceSpec } from "./pci-spec.ts";
-
-const ONE = new BigUint64Array([1n]);
 
 interface IrqRequest {
   readonly index: number;
@@ -46,47 +43,18 @@ interface IrqRequest {
   readonly bools: readonly boolean[];
 }
 
-/** An armed eventfd: our own descriptor of it. */
-class Armed implements Disposable {
-  readonly #sys: Syscalls;
-  readonly fd: number;
-  readonly userFd: number;
-
-  constructor(sys: Syscalls, userFd: number) {
-    this.#sys = sys;
-    this.userFd = userFd;
-    this.fd = sys.fcntl(userFd, F_DUPFD_CLOEXEC, 0);
-  }
-
-  get isEventfd(): boolean {
-    return readlinkSync(`/proc/self/fd/${this.fd}`) === "anon_inode:[eventfd]";
-  }
-
-  signal(): void {
-    this.#sys.write(this.fd, ONE);
-  }
-
-  drain(): boolean {
-    return this.#sys.read(this.fd, new BigUint64Array(1)) === 8;
-  }
-
-  [Symbol.dispose](): void {
-    this.#sys.close(this.fd);
-  }
-}
-
 export class SoftwareIrqs implements Disposable {
   readonly #sys: Syscalls;
   readonly #spec: PciDeviceSpec;
   /** INTx, MSI or MSI-X: at most one of them is on. */
   #mode: number | undefined;
   /** Eventfds by vector, of the mode that is on. */
-  #vectors: Array<Armed | undefined> = [];
+  #vectors: Array<ArmedEventfd | undefined> = [];
   #allocated = 0;
-  #unmask: { readonly eventfd: Armed; readonly watch: Disposable } | undefined;
+  #unmask: { readonly eventfd: ArmedEventfd; readonly watch: Disposable } | undefined;
   #masked = false;
   #line = false;
-  readonly #single = new Map<number, Armed>();
+  readonly #single = new Map<number, ArmedEventfd>();
 
   constructor(sys: Syscalls, spec: PciDeviceSpec) {
     this.#sys = sys;
@@ -236,7 +204,7 @@ export class SoftwareIrqs implements Disposable {
     const isFree = this.#mode === undefined;
     if (!(isOn || isFree) || request.start !== 0 || request.count !== 1) return refusal("EINVAL");
     if (request.data === VFIO_IRQ_SET_DATA_EVENTFD) {
-      const armed = this.#arm(request.fds[0]!);
+      const armed = armEventfd(this.#sys, request.fds[0]!);
       if (typeof armed === "number") return armed;
       this.#mode = VFIO_PCI_INTX_IRQ_INDEX;
       this.#vectors[0]?.[Symbol.dispose]();
@@ -261,7 +229,7 @@ export class SoftwareIrqs implements Disposable {
     if (this.#mode !== VFIO_PCI_INTX_IRQ_INDEX || request.count !== 1) return refusal("EINVAL");
     if (request.data === VFIO_IRQ_SET_DATA_EVENTFD) {
       if (request.fds[0]! >= 0 && this.#unmask !== undefined) return refusal("EBUSY");
-      const eventfd = this.#arm(request.fds[0]!);
+      const eventfd = armEventfd(this.#sys, request.fds[0]!);
       if (typeof eventfd === "number") return eventfd;
       this.#dropUnmask();
       if (eventfd === undefined) return 0;
@@ -335,7 +303,7 @@ export class SoftwareIrqs implements Disposable {
     this.#allocated = Math.max(this.#allocated, end);
     for (const [i, fd] of request.fds.entries()) {
       const vector = request.start + i;
-      const armed = this.#arm(fd);
+      const armed = armEventfd(this.#sys, fd);
       if (typeof armed === "number") return armed;
       this.#vectors[vector]?.[Symbol.dispose]();
       this.#vectors[vector] = armed;
@@ -350,7 +318,7 @@ export class SoftwareIrqs implements Disposable {
     if (data === VFIO_IRQ_SET_DATA_NONE && present === undefined) return refusal("EINVAL");
     if (data !== VFIO_IRQ_SET_DATA_NONE && count === 0) return refusal("EINVAL");
     if (data === VFIO_IRQ_SET_DATA_EVENTFD) {
-      const armed = this.#arm(request.fds[0]!);
+      const armed = armEventfd(this.#sys, request.fds[0]!);
       if (typeof armed === "number") return armed;
       present?.[Symbol.dispose]();
       if (armed) this.#single.set(index, armed);
@@ -364,16 +332,6 @@ export class SoftwareIrqs implements Disposable {
       present?.signal();
     }
     return 0;
-  }
-
-  /** Undefined for a negative number; a negated errno when `fd` is no eventfd. */
-  #arm(fd: number): Armed | number | undefined {
-    if (fd < 0) return undefined;
-    const armed = new Armed(this.#sys, fd);
-    if (armed.fd < 0) return armed.fd;
-    if (armed.isEventfd) return armed;
-    armed[Symbol.dispose]();
-    return refusal("EINVAL");
   }
 
   #dropUnmask(): void {

@@ -91,7 +91,7 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
   readonly #host: DeviceHost;
   #config: PciConfig;
   readonly #behaviour: DeviceBehaviour;
-  readonly #power = new DevicePower(() => this.config);
+  readonly #power: DevicePower;
   readonly #calls: ReadonlyMap<number, (bytes: Uint8Array) => number> = new Map([
     [VFIO_DEVICE_GET_INFO, (bytes) => this.#info(bytes)],
     [VFIO_DEVICE_GET_REGION_INFO, (bytes) => regionInfo(this.spec, bytes)],
@@ -110,6 +110,7 @@ export class SoftwarePciDevice implements SoftwareFile, Disposable {
     this.#sys = sys;
     this.#host = host;
     this.spec = spec;
+    this.#power = new DevicePower(sys, () => this.config);
     this.group = group;
     this.driver = spec.driver ?? "vfio-pci";
     this.irqs = new SoftwareIrqs(sys, spec);

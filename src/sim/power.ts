@@ -6,7 +6,12 @@
 
 import { PCI_CAP_ID_PM, PCI_COMMAND, PCI_COMMAND_MEMORY, PCI_PM_CTRL } from "../abi/pci-regs.ts";
 import * as feature from "../abi/vfio-feature.ts";
-import { vfio_device_feature } from "../abi/vfio-feature.ts";
+import {
+  vfio_device_feature,
+  vfio_device_low_power_entry_with_wakeup,
+} from "../abi/vfio-feature.ts";
+import type { Syscalls } from "../sys/syscalls.ts";
+import { armEventfd } from "./armed-eventfd.ts";
 import { refusal } from "./file.ts";
 import { findCapability } from "./pci-config.ts";
 
@@ -19,11 +24,13 @@ const KNOWN =
   feature.VFIO_DEVICE_FEATURE_PROBE;
 
 export class DevicePower {
+  readonly #sys: Syscalls;
   readonly #config: () => Uint8Array;
   #isLow = false;
 
   /** @param config the configuration space as it is now */
-  constructor(config: () => Uint8Array) {
+  constructor(sys: Syscalls, config: () => Uint8Array) {
+    this.#sys = sys;
     this.#config = config;
   }
 
@@ -53,15 +60,38 @@ export class DevicePower {
     switch (flags & feature.VFIO_DEVICE_FEATURE_MASK) {
       case feature.VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY:
       case feature.VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP:
-        if (gets || !(probes || sets)) return refusal("EINVAL");
-        return probes ? 0 : this.#enter();
       case feature.VFIO_DEVICE_FEATURE_LOW_POWER_EXIT:
         if (gets || !(probes || sets)) return refusal("EINVAL");
-        if (!probes) this.#isLow = false;
-        return 0;
+        return probes ? 0 : this.#set(flags & feature.VFIO_DEVICE_FEATURE_MASK, bytes);
       default:
         return refusal("ENOTTY");
     }
+  }
+
+  #set(which: number, bytes: Uint8Array): number {
+    if (which === feature.VFIO_DEVICE_FEATURE_LOW_POWER_EXIT) {
+      this.#isLow = false;
+      return 0;
+    }
+    if (which === feature.VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY_WITH_WAKEUP) {
+      const refused = this.#refuseWakeup(bytes);
+      if (refused !== 0) return refused;
+    }
+    return this.#enter();
+  }
+
+  /** 0 where the call names an eventfd. It is not kept: nothing here wakes a device by itself. */
+  #refuseWakeup(bytes: Uint8Array): number {
+    const at = vfio_device_feature.size;
+    const whole = at + vfio_device_low_power_entry_with_wakeup.size;
+    if (vfio_device_feature.at(bytes).argsz < whole) return refusal("EINVAL");
+    if (bytes.length < whole) return refusal("EFAULT");
+    const { wakeup_eventfd } = vfio_device_low_power_entry_with_wakeup.at(bytes, at);
+    const eventfd = armEventfd(this.#sys, wakeup_eventfd);
+    if (eventfd === undefined) return refusal("EINVAL");
+    if (typeof eventfd === "number") return eventfd;
+    eventfd[Symbol.dispose]();
+    return 0;
   }
 
   #enter(): number {

@@ -17,8 +17,16 @@ import {
   VFIO_DEVICE_FEATURE_PROBE,
   VFIO_DEVICE_FEATURE_SET,
   vfio_device_feature,
+  vfio_device_low_power_entry_with_wakeup,
 } from "../../src/abi/vfio-feature.ts";
-import { answer, type ConformanceProgram, hex, ioctl, type ProgramHost } from "./program.ts";
+import {
+  answer,
+  type ConformanceProgram,
+  hex,
+  ioctl,
+  makeEventfd,
+  type ProgramHost,
+} from "./program.ts";
 
 const REGIONS = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 99, 0xffff_ffff];
 const IRQS = [0, 1, 2, 3, 4, 5, 99];
@@ -112,6 +120,22 @@ const POWER: Readonly<Record<string, readonly number[]>> = {
   "low power entered, then with wake-up by no eventfd": [LOW_POWER, WITH_WAKEUP, EXIT],
 };
 
+/**
+ * Low power with an eventfd to wake it. When a device sleeps and wakes is up to the kernel's
+ * workers, so no program asks whether it was signalled.
+ */
+function wakeup(fd: number, argsz?: number): (host: ProgramHost) => string {
+  return ({ sys, device }) => {
+    const { size } = vfio_device_feature;
+    const bytes = new Uint8Array(64);
+    const flags = VFIO_DEVICE_FEATURE_SET | WITH_WAKEUP;
+    const whole = size + vfio_device_low_power_entry_with_wakeup.size;
+    bytes.set(vfio_device_feature.bytes({ argsz: argsz ?? whole, flags }));
+    bytes.set(vfio_device_low_power_entry_with_wakeup.bytes({ wakeup_eventfd: fd }), size);
+    return answer(sys.ioctl(device, VFIO_DEVICE_FEATURE, bytes));
+  };
+}
+
 const program = (name: string, run: (host: ProgramHost) => string): ConformanceProgram => ({
   name,
   stage: "device",
@@ -153,6 +177,14 @@ export const featurePrograms: readonly ConformanceProgram[] = [
     program(name, (host) =>
       steps.map((step) => `${set(step)(host)}, BAR ${answer(readBar(host))}`).join(", "),
     ),
+  ),
+  ...[8, 12, 15, 16].map((argsz) =>
+    program(`low power with wake-up by no eventfd, of ${argsz} bytes`, wakeup(-1, argsz)),
+  ),
+  program("low power with wake-up by a descriptor that is not open", wakeup(999)),
+  program("low power with wake-up by the device", (host) => wakeup(host.device)(host)),
+  program("low power with wake-up, left", (host) =>
+    [wakeup(makeEventfd(host)), set(EXIT)].map((step) => step(host)).join(", "),
   ),
   program("FEATURE 999 PROBE", feature({ flags: VFIO_DEVICE_FEATURE_PROBE | 999 })),
   program("FEATURE 999 GET", feature({ flags: VFIO_DEVICE_FEATURE_GET | 999 })),
