@@ -22,7 +22,7 @@ import { quote } from "./quote.ts";
 import { restoreArguments, saveSnapshot, snapshotPath } from "./snapshot.ts";
 import { deviceOption, option, zooDevice } from "./zoo.ts";
 
-const BOOT_MS = 180_000;
+const BOOT_MS = 60_000;
 const RUN_MS = 120_000;
 const PLUG_MS = 15_000;
 const UNPLUG_MS = 30_000;

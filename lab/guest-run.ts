@@ -49,7 +49,7 @@ export function retryCount(): number {
 }
 
 export function viaductCommand(options: GuestRunOptions): string[] {
-  const { bzImage, initrd, append, memory = "512M", cpus = 1, devices = [], extra = [] } = options;
+  const { bzImage, initrd, append, memory = "256M", cpus = 1, devices = [], extra = [] } = options;
   return [
     ...["node", `${root}/bin/viaduct.js`, "run", "--kernel", bzImage, "--initrd", initrd],
     ...["--append", append, "--memory", memory, "--cpus", String(cpus)],
@@ -59,7 +59,7 @@ export function viaductCommand(options: GuestRunOptions): string[] {
 }
 
 export async function qemuCommandInside(options: GuestRunOptions): Promise<string[]> {
-  const { bzImage, initrd, append, memory = "512M", cpus = 1, devices = [], extra = [] } = options;
+  const { bzImage, initrd, append, memory = "256M", cpus = 1, devices = [], extra = [] } = options;
   const { program, args, env } = qemuCommand(await qemuPrefix(), [
     ...["-accel", "kvm", "-machine", "q35", "-cpu", "host", "-m", memory, "-smp", String(cpus)],
     ...["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"],

@@ -86,6 +86,7 @@ async function inLab(stock: Kernel, diskMib: number): Promise<number> {
     bzImage: stock.bzImage,
     initrd: await guestInitrd(stock, JOBS.nvme),
     append: GUEST_PARAMETERS,
+    memory: "512M",
     devices: ["pcie-root-port,id=rp0,chassis=1", `vfio-pci,host=${bdf},bus=rp0`],
     extra: [`--json=${EVENTS}`],
     onConsole: showLines(),
@@ -113,6 +114,7 @@ async function onThisMachine(stock: Kernel, bdf: string): Promise<number> {
     bzImage: stock.bzImage,
     initrd: await guestInitrd(stock, JOBS.boot),
     append: GUEST_PARAMETERS,
+    memory: "512M",
     devices: ["pcie-root-port,id=rp0,chassis=1", `vfio-pci,host=${bdf},bus=rp0`],
   });
   const child = spawn(program!, args, { stdio: ["inherit", "pipe", "inherit"] });
