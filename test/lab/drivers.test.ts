@@ -20,7 +20,7 @@ import { coldDevice, hostState, interfaceOf, kernelIsWell, plugNetworkCard } fro
 
 const limit = { timeout: 600_000 };
 /** `VIADUCT_DRIVER_MIB=100` sends as much as is promised; less shows the same. */
-const MIB = Number(process.env["VIADUCT_DRIVER_MIB"] ?? 20);
+const MIB = Number(process.env["VIADUCT_DRIVER_MIB"] ?? 10);
 const UP_MIB = 4;
 /** Each byte of a card without message interrupts costs more. */
 const INTX_MIB = Math.ceil(MIB / 10);

@@ -47,7 +47,6 @@ async function run(monitor: Monitor, { devices, drivers }: ParityGuest): Promise
     bzImage: debian.bzImage,
     initrd: await guestInitrd(debian, await parityJob(drivers)),
     append: GUEST_PARAMETERS,
-    memory: "512M",
     devices,
     extra: monitor === "qemu" ? QEMU_EXTRA : [],
   });
@@ -61,8 +60,12 @@ before(async () => {
   guests = await assign(l1);
   debian = await kernel("debian");
   await l1.sh(`printf '\\0' >${ZERO}`);
-  for (const guest of guests)
-    runs.push({ viaduct: await run("viaduct", guest), qemu: await run("qemu", guest) });
+  const both = (ours: ParityGuest, theirs: ParityGuest) =>
+    Promise.all([run("viaduct", ours), run("qemu", theirs)]);
+  const [first, second] = guests as [ParityGuest, ParityGuest];
+  const [ours1, theirs2] = await both(first, second);
+  const [ours2, theirs1] = await both(second, first);
+  runs.push({ viaduct: ours1, qemu: theirs1 }, { viaduct: ours2, qemu: theirs2 });
 }, limit);
 
 after(async () => {
