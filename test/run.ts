@@ -4,17 +4,22 @@
  * `npm test -- unit`, `npm test -- golden lab`.
  */
 
-import { spawnSync } from "node:child_process";
+import { spawn } from "node:child_process";
 import { existsSync, readdirSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { availableParallelism } from "node:os";
+import { basename, join, resolve } from "node:path";
+import { text } from "node:stream/consumers";
 
 const root = resolve(import.meta.dirname, "../..");
 
 interface Tier {
   readonly name: string;
   readonly what: string;
-  /** Run one after the other, each to its end. */
+  /** Run before the others, one after the other, with the terminal to themselves. */
+  readonly first?: ReadonlyArray<readonly string[]>;
   readonly commands: ReadonlyArray<readonly string[]>;
+  /** How many commands run at once; what they print then comes as each ends. */
+  readonly together?: number;
   /** How often a command that failed is run in all. */
   readonly attempts?: number;
 }
@@ -35,6 +40,23 @@ const nodeTest = (...files: readonly string[]): string[] => [
   ...files,
 ];
 
+/** Downloads and builds, minutes of it where the cache is empty, and tells how far it is. */
+const prepareLab = (kernel: string): string[] => [
+  process.execPath,
+  "dist/lab/cli.js",
+  "prepare",
+  "--kernel",
+  kernel,
+];
+
+/** Begun first, so that none is left alone at the end. */
+const LONG = ["parity", "host-verbs", "drivers", "assigned-device"];
+
+function longestFirst(files: readonly string[]): string[] {
+  const isLong = (file: string) => LONG.includes(basename(file, ".test.js"));
+  return [...files.filter(isLong), ...files.filter((file) => !isLong(file))];
+}
+
 const TIERS: readonly Tier[] = [
   {
     name: "lint",
@@ -54,25 +76,68 @@ const TIERS: readonly Tier[] = [
   {
     name: "lab",
     what: "real kernels under emulation",
-    commands: testFiles("dist/test/lab").map((file) => nodeTest(file)),
-    // Nested emulation loses a timer now and then, and with it a whole L1 or a guest.
-    attempts: 2,
+    first: ["lab", "debian"].map((kernel) => prepareLab(kernel)),
+    commands: longestFirst(testFiles("dist/test/lab")).map((file) => nodeTest(file)),
+    // An L1 keeps about one processor busy.
+    together: Math.min(availableParallelism(), 2),
+    // Of some hundred starts under nested emulation one stands still for good.
+    attempts: 3,
   },
 ];
 
-function runTier({ commands, attempts = 1 }: Tier): number {
-  for (const [program, ...args] of commands) {
-    for (let attempt = 1; ; attempt++) {
-      const { status } = spawnSync(program!, args, { cwd: root, stdio: "inherit" });
-      if (status === 0) break;
-      if (attempt === attempts) return status ?? 1;
-      process.stdout.write(`== failed, and run once more: ${args.at(-1)}\n`);
-    }
-  }
-  return 0;
+interface Result {
+  readonly status: number;
+  /** Empty where the command had the terminal to itself. */
+  readonly output: string;
 }
 
-function main(names: readonly string[]): number {
+async function runCommand(command: readonly string[], hasTerminal: boolean): Promise<Result> {
+  const [program, ...args] = command;
+  const out = hasTerminal ? "inherit" : "pipe";
+  const child = spawn(program!, args, { cwd: root, stdio: ["ignore", out, out] });
+  const ended = new Promise<number>((resolve, reject) => {
+    child.once("error", reject).once("close", (code) => resolve(code ?? 1));
+  });
+  const pipes = [child.stdout, child.stderr].filter((pipe) => pipe !== null);
+  const output = await Promise.all(pipes.map((pipe) => text(pipe)));
+  return { status: await ended, output: output.join("") };
+}
+
+/** Runs one to its end, again where the tier allows it, and prints what it said. */
+async function runToEnd(
+  command: readonly string[],
+  { attempts = 1, together = 1 }: Pick<Tier, "attempts" | "together">,
+): Promise<number> {
+  const name = basename(command.at(-1)!);
+  for (let attempt = 1; ; attempt++) {
+    const started = Date.now();
+    const { status, output } = await runCommand(command, together === 1);
+    const seconds = ((Date.now() - started) / 1000).toFixed(0);
+    if (together > 1) process.stdout.write(`\n-- ${name}, ${seconds} s\n${output}`);
+    if (status === 0 || attempt === attempts) return status;
+    process.stdout.write(`== failed, and run once more: ${name}\n`);
+  }
+}
+
+/** @returns the status of the first command that failed; none is begun after it */
+async function runTier(tier: Tier): Promise<number> {
+  for (const command of tier.first ?? []) {
+    const status = await runToEnd(command, {});
+    if (status !== 0) return status;
+  }
+  const waiting = [...tier.commands];
+  let failed = 0;
+  const worker = async () => {
+    for (let next = waiting.shift(); next && failed === 0; next = waiting.shift()) {
+      const status = await runToEnd(next, tier);
+      failed ||= status;
+    }
+  };
+  await Promise.all(Array.from({ length: tier.together ?? 1 }, worker));
+  return failed;
+}
+
+async function main(names: readonly string[]): Promise<number> {
   const unknown = names.find((name) => !TIERS.some((tier) => tier.name === name));
   if (unknown !== undefined) {
     process.stderr.write(
@@ -83,7 +148,7 @@ function main(names: readonly string[]): number {
   for (const tier of TIERS.filter(({ name }) => names.length === 0 || names.includes(name))) {
     const started = Date.now();
     process.stdout.write(`\n== ${tier.name}: ${tier.what}\n`);
-    const status = runTier(tier);
+    const status = await runTier(tier);
     const seconds = ((Date.now() - started) / 1000).toFixed(0);
     process.stdout.write(
       `== ${tier.name}: ${status === 0 ? "passed" : "FAILED"} in ${seconds} s\n`,
@@ -93,4 +158,4 @@ function main(names: readonly string[]): number {
   return 0;
 }
 
-process.exitCode = main(process.argv.slice(2));
+process.exitCode = await main(process.argv.slice(2));
