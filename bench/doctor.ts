@@ -7,6 +7,8 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
+import { lspciCommand } from "../lab/pciutils.ts";
+import { ViaductError } from "../src/sys/sys-error.ts";
 
 const FUNCTIONS = 1000;
 const RUNS = 7;
@@ -79,13 +81,13 @@ interface Cost {
   readonly processorMs: number;
 }
 
-/** The least that each program took, by turns after one unmeasured run; it may not be there. */
+/** The least that each program took, by turns after one unmeasured run. */
 function leastCosts(programs: readonly Program[]): Map<string, Cost> {
   const least = new Map<string, Cost>();
   for (let run = 0; run <= RUNS; run++) {
     for (const { name, file, args } of programs) {
       const cost = costOf(file, args);
-      if (cost === undefined || run === 0) continue;
+      if (run === 0) continue;
       const { ms, processorMs } = least.get(name) ?? cost;
       const cheaper = Math.min(processorMs, cost.processorMs);
       least.set(name, { ms: Math.min(ms, cost.ms), processorMs: cheaper });
@@ -94,13 +96,16 @@ function leastCosts(programs: readonly Program[]): Map<string, Cost> {
   return least;
 }
 
-function costOf(file: string, args: readonly string[]): Cost | undefined {
+/** @throws {ViaductError} LAB_FAILED: it did not end well */
+function costOf(file: string, args: readonly string[]): Cost {
   const script = `TIMEFORMAT='cost %R %U %S'; time "$@" > /dev/null`;
   const { status, stderr } = spawnSync("bash", ["-c", script, "-", file, ...args], {
     encoding: "utf8",
   });
   const match = /^cost ([\d.]+) ([\d.]+) ([\d.]+)$/m.exec(stderr);
-  if (status !== 0 || match === null) return undefined;
+  if (status !== 0 || match === null) {
+    throw new ViaductError("LAB_FAILED", `${file} ${args.join(" ")}: status ${status}: ${stderr}`);
+  }
   const [real, user, system] = match.slice(1).map((text) => Number(text) * 1000);
   return { ms: real!, processorMs: user! + system! };
 }
@@ -110,16 +115,17 @@ try {
   buildTree(root);
   const bin = resolve(import.meta.dirname, "../../bin/viaduct.js");
   const sysfs = `sysfs.path=${root}/sys/bus/pci`;
+  const lspci = await lspciCommand(["-A", "linux-sysfs", "-O", sysfs, "-vvv"]);
   const costs = leastCosts([
     {
       name: "doctor",
       file: process.execPath,
       args: [bin, "doctor", "--root", root, "--fail-on", "never"],
     },
-    { name: "lspci -vvv", file: "lspci", args: ["-A", "linux-sysfs", "-O", sysfs, "-vvv"] },
+    { name: "lspci -vvv", file: lspci.program, args: lspci.args },
     { name: "node's start", file: process.execPath, args: ["-e", "0"] },
   ]);
-  const of = (name: string, figure: keyof Cost) => costs.get(name)?.[figure] ?? Number.NaN;
+  const of = (name: string, figure: keyof Cost) => costs.get(name)![figure];
   const holds = (["ms", "processorMs"] as const).map((figure) => {
     const ratio = of("doctor", figure) / of("lspci -vvv", figure);
     const own = of("doctor", figure) - of("node's start", figure);
