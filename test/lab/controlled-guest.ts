@@ -28,14 +28,11 @@ io() {
   say "io $1 $(dd if=$disk bs=64k count=4 2>/dev/null | sha256sum | cut -d' ' -f1)"
 }
 gone() { until_true "[ ! -e $(function_in $1) ]" && say "gone $1"; }
-# Lets go at once of what is asked for: the kernel waits five seconds for a second press. After that
-# there may be the next device in the slot, so a line of the log that is read late counts no more.
+# Lets go at once of what is asked for: the kernel waits five seconds for a second press.
 hurry() {
-  cat /dev/kmsg | while IFS=, read -r level number time line; do
+  cat /dev/kmsg | while read -r line; do
     case "$line" in *Slot*utton*press*off* | *Slot*off*utton*press*)
-      age=$(($(cut -d. -f1 /proc/uptime) - time / 1000000))
-      slot=\${line#*Slot(}
-      [ $age -lt 4 ] && echo 0 >/sys/bus/pci/slots/\${slot%%)*}/power & ;;
+      slot=\${line#*Slot(}; echo 0 >/sys/bus/pci/slots/\${slot%%)*}/power & ;;
     esac
   done &
 }

@@ -26,8 +26,7 @@ let disks: ScratchDisk[];
 let devices: string[];
 
 before(async () => {
-  // A driver's first access to a BAR can end a guest on the lab's: docs/lab.md, "Emulated SVM".
-  l1 = await L1.start({ kernel: "debian", memoryMib: 2048, cpus: 2 });
+  l1 = await L1.start({ memoryMib: 2048, cpus: 2 });
   disks = [];
   devices = [];
   for (let at = 0; at < DEVICES; at++) {
