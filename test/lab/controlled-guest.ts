@@ -111,7 +111,8 @@ export class ControlledGuest implements AsyncDisposable {
         this.#taken = at + 1;
         return lines[at]!.slice(start.length).trim();
       }
-      if (Date.now() > deadline || this.#process.exitCode !== null) {
+      const isStopped = this.#stderr.includes("The guest cannot go on");
+      if (Date.now() > deadline || isStopped || this.#process.exitCode !== null) {
         throw new Error(`no "${start}" from the guest:\n${this.#console}\n${this.#stderr}`);
       }
       await delay(20);
