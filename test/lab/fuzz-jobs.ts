@@ -3,7 +3,7 @@
  * configuration spaces, and to the chipset's ports.
  */
 
-const SECONDS = 7;
+const SECONDS = 10;
 
 const TOOLS = `
 now() { cut -d. -f1 /proc/uptime; }
