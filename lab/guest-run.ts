@@ -37,6 +37,8 @@ export interface GuestRun {
   readonly milliseconds: number;
 }
 
+/** Of a guest that asks for none. */
+const MEMORY = "256M";
 const GUEST_MS = 120_000;
 /** The status of a command that the agent killed at its time limit. */
 const TIMED_OUT = 137;
@@ -49,7 +51,7 @@ export function retryCount(): number {
 }
 
 export function viaductCommand(options: GuestRunOptions): string[] {
-  const { bzImage, initrd, append, memory = "256M", cpus = 1, devices = [], extra = [] } = options;
+  const { bzImage, initrd, append, memory = MEMORY, cpus = 1, devices = [], extra = [] } = options;
   return [
     ...["node", `${root}/bin/viaduct.js`, "run", "--kernel", bzImage, "--initrd", initrd],
     ...["--append", append, "--memory", memory, "--cpus", String(cpus)],
@@ -59,7 +61,7 @@ export function viaductCommand(options: GuestRunOptions): string[] {
 }
 
 export async function qemuCommandInside(options: GuestRunOptions): Promise<string[]> {
-  const { bzImage, initrd, append, memory = "256M", cpus = 1, devices = [], extra = [] } = options;
+  const { bzImage, initrd, append, memory = MEMORY, cpus = 1, devices = [], extra = [] } = options;
   const { program, args, env } = qemuCommand(await qemuPrefix(), [
     ...["-accel", "kvm", "-machine", "q35", "-cpu", "host", "-m", memory, "-smp", String(cpus)],
     ...["-nodefaults", "-display", "none", "-serial", "stdio", "-no-reboot"],

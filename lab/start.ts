@@ -25,6 +25,7 @@ Boots an unmodified Debian kernel as a guest and gives it a device through VFIO.
   --disk MIB    size of the lab's NVMe disk (256)
 `;
 
+const MEMORY = "512M";
 const EVENTS = "/tmp/viaduct-events.ndjson";
 
 interface Exits {
@@ -86,7 +87,7 @@ async function inLab(stock: Kernel, diskMib: number): Promise<number> {
     bzImage: stock.bzImage,
     initrd: await guestInitrd(stock, JOBS.nvme),
     append: GUEST_PARAMETERS,
-    memory: "512M",
+    memory: MEMORY,
     devices: ["pcie-root-port,id=rp0,chassis=1", `vfio-pci,host=${bdf},bus=rp0`],
     extra: [`--json=${EVENTS}`],
     onConsole: showLines(),
@@ -114,7 +115,7 @@ async function onThisMachine(stock: Kernel, bdf: string): Promise<number> {
     bzImage: stock.bzImage,
     initrd: await guestInitrd(stock, JOBS.boot),
     append: GUEST_PARAMETERS,
-    memory: "512M",
+    memory: MEMORY,
     devices: ["pcie-root-port,id=rp0,chassis=1", `vfio-pci,host=${bdf},bus=rp0`],
   });
   const child = spawn(program!, args, { stdio: ["inherit", "pipe", "inherit"] });

@@ -127,7 +127,7 @@ async function runToEnd(
     const seconds = ((Date.now() - started) / 1000).toFixed(0);
     if (together > 1) process.stdout.write(`\n-- ${name}, ${seconds} s\n${output}`);
     if (status === 0 || attempt === attempts) return status;
-    process.stdout.write(`== failed, and run once more: ${name}\n`);
+    process.stdout.write(`== failed, and run again: ${name}\n`);
   }
 }
 

@@ -60,6 +60,7 @@ before(async () => {
   guests = await assign(l1);
   debian = await kernel("debian");
   await l1.sh(`printf '\\0' >${ZERO}`);
+  // A guest under each at once: what they are given differs.
   const both = (ours: ParityGuest, theirs: ParityGuest) =>
     Promise.all([run("viaduct", ours), run("qemu", theirs)]);
   const [first, second] = guests as [ParityGuest, ParityGuest];
